@@ -1,0 +1,68 @@
+/** What the rest of the engine sees of one node's extent store: the shapes that cross its boundary. */
+import type { EgroupId, Generation, SlotIndex, Tier, VDiskId } from '../base/units.ts'
+
+/** How a slice is stored. */
+export const CODEC_RAW = 0
+export const CODEC_LZ4 = 1
+/** What a slice holds. */
+export const KIND_DATA = 0
+export const KIND_PAGE = 1
+
+/** One slice as it stands in an egroup. `bytes` is as stored (compressed when `codec` says so). */
+export interface StoredSlice {
+  readonly slot: SlotIndex
+  readonly codec: number
+  readonly kind: number
+  /** Length once decompressed: 1 to 8 blocks for data, at most 32 KiB. */
+  readonly rawBytes: number
+  /** xxHash64 of `bytes`, as two unsigned 32-bit halves. */
+  readonly checksumHi: number
+  readonly checksumLo: number
+  readonly bytes: Uint8Array
+}
+
+/** Result of asking a copy for a slot. */
+export type SliceRead =
+  | { readonly status: 'ok'; readonly slice: StoredSlice }
+  /** The copy does not hold the slot (partial copy, or reclaimed). */
+  | { readonly status: 'missing'; readonly slot: SlotIndex }
+  /** Checksum wrong or device error: repair it from another copy. */
+  | { readonly status: 'corrupt'; readonly slot: SlotIndex }
+
+export type CopyKind = 'full' | 'partial'
+export type CopyState = 'open' | 'sealed'
+
+/** One copy on this node. A fresh object each time; a snapshot of the moment. */
+export interface CopyInfo {
+  readonly egroup: EgroupId
+  readonly stream: VDiskId
+  readonly kind: CopyKind
+  readonly state: CopyState
+  readonly device: string
+  readonly tier: Tier
+  readonly generation: Generation
+  /** Log bytes that are valid on this copy (after compaction: less than the directory's sealed length). */
+  readonly length: number
+  /** Bytes of the device that the copy occupies. */
+  readonly allocatedBytes: number
+  readonly slotCount: number
+}
+
+/** One frame to append: the parts, one after the other, are the frame; together a multiple of SECTOR_BYTES. */
+export interface AppendRequest {
+  readonly egroup: EgroupId
+  readonly generation: Generation
+  /** Must equal the copy's length. */
+  readonly offset: number
+  readonly parts: readonly Uint8Array[]
+  /** Durable when the promise resolves. */
+  readonly sync: boolean
+}
+
+export interface DeviceUsage {
+  readonly id: string
+  readonly tier: Tier
+  readonly failed: boolean
+  readonly usedBytes: number
+  readonly sizeBytes: number
+}

@@ -1,0 +1,127 @@
+/**
+ * The seams between the engine and the world. The engine gets a `Platform` by constructor and touches nothing
+ * outside it: no `fs`, `net`, `Date`, timers, `Math.random`, worker threads. `real/` and `sim/` implement the same
+ * interfaces side by side and pass the same conformance suites (test/conformance/).
+ */
+import type { NodeId, Tier } from '../base/units.ts'
+
+/**
+ * Raw media. Offsets and lengths are bytes; they need not be aligned, but a write is atomic only per `sectorSize`.
+ * Reads of never-written space return zeros. All calls may overlap in time.
+ */
+export interface BlockDevice {
+  /** Unique within the cluster and stable across restarts, e.g. `node-1.ssd0`. */
+  readonly id: string
+  readonly tier: Tier
+  readonly size: number
+  readonly sectorSize: number
+  /** Fills `target`. The caller must leave `target` alone until the promise settles. */
+  read(offset: number, target: Uint8Array): Promise<void>
+  /** Writes the parts one after the other from `offset`. The parts are the device's until the promise settles. */
+  write(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void>
+  /**
+   * Resolves when everything whose `write` resolved before this call is durable. Concurrent callers share one flush
+   * (group commit).
+   */
+  sync(): Promise<void>
+  /** Gives the range back to the medium; it reads as zeros or as before until written again. */
+  trim(offset: number, length: number): Promise<void>
+  /** Ends all use; later calls reject with `DEVICE_FAILED`. Waits for IO under way. Does not sync. */
+  close(): Promise<void>
+}
+
+export interface Clock {
+  /** Monotonic milliseconds, with fractions. Only differences mean anything. */
+  now(): number
+  /** Milliseconds since 1970, for time stamps that people read. Never used for a decision. */
+  wall(): number
+  /** Resolves after `ms`; rejects with the signal's reason when that fires first. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>
+  /** Calls `fire` once after `ms`; returns what cancels it. A pending timer does not keep the process alive. */
+  after(ms: number, fire: () => void): () => void
+}
+
+/** Seeded or from the operating system. */
+export interface Random {
+  /** Uniform in 0 … 2^32−1. */
+  u32(): number
+  /** Uniform integer in 0 … bound−1. */
+  below(bound: number): number
+}
+
+/**
+ * One endpoint on the external network. It carries whole frames, in order per peer, at most once: no retry, no
+ * answer. Request and response live above, in replication/rpc.ts.
+ */
+export interface Network {
+  readonly self: string
+  /**
+   * Sends the parts as one frame. The parts are read before the call returns: the caller may reuse them at once. A
+   * frame to an endpoint that is not there is dropped, and reported through `onPeerDown`.
+   */
+  send(to: string, parts: readonly Uint8Array[]): void
+  /** The receiver owns `frame`. One handler; set before the first frame can arrive. */
+  onFrame(handler: (from: string, frame: Uint8Array) => void): void
+  /** Tells that frames to `peer` are lost because its endpoint is gone (connection refused or reset). */
+  onPeerDown(handler: (peer: string) => void): void
+  /** Bytes this endpoint has sent, ever. */
+  sentBytes(): number
+  close(): Promise<void>
+}
+
+export interface CatalogEntry {
+  readonly key: string
+  readonly value: Uint8Array
+  /** Revision of the last change of this key; 0 is never used by a key that exists. */
+  readonly revision: number
+}
+
+export interface CatalogTransaction {
+  /** All must hold, else nothing is applied. `revision: 0` means the key must not exist. */
+  readonly when?: ReadonlyArray<{ readonly key: string; readonly revision: number }>
+  readonly put?: ReadonlyArray<{ readonly key: string; readonly value: Uint8Array; readonly lease?: string }>
+  readonly remove?: readonly string[]
+}
+
+export interface CatalogResult {
+  readonly ok: boolean
+  /** Revision of this transaction when `ok`, else the catalog's current one. */
+  readonly revision: number
+}
+
+export interface CatalogChange {
+  readonly key: string
+  /** `undefined`: the key was removed, or its lease ended. */
+  readonly value: Uint8Array | undefined
+  readonly revision: number
+}
+
+/**
+ * The small, slow, transactional state. Same shape as etcd v3: keys in byte order, revisions that grow by one a
+ * transaction, compare-and-set, watches, leases. Values are handed over: neither side changes them afterwards.
+ */
+export interface Catalog {
+  get(key: string): Promise<CatalogEntry | undefined>
+  /** All keys that start with `prefix`, in order. */
+  list(prefix: string): Promise<CatalogEntry[]>
+  /** Resolves when durable. Keys under a lease are not durable: a restart of the catalog ends every lease. */
+  commit(transaction: CatalogTransaction): Promise<CatalogResult>
+  /** Calls `onChange` with each later change under `prefix`, in order of revision. Returns what ends the watch. */
+  watch(prefix: string, onChange: (changes: readonly CatalogChange[]) => void): () => void
+  /** Starts a lease; its keys vanish when it ends. */
+  grantLease(id: string, ttlMs: number): Promise<void>
+  /** Renews; `false` when the lease has already ended. */
+  keepLease(id: string): Promise<boolean>
+  /** Ends the lease now: its keys vanish. Nothing happens when it has already ended. */
+  revokeLease(id: string): Promise<void>
+}
+
+/** Everything one CVM may touch. */
+export interface Platform {
+  readonly node: NodeId
+  readonly clock: Clock
+  readonly random: Random
+  readonly network: Network
+  readonly catalog: Catalog
+  readonly devices: readonly BlockDevice[]
+}
