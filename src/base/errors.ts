@@ -41,6 +41,10 @@ export type ErrorCode =
   | 'DEVICE_CORRUPT'
   // wire
   | 'PROTOCOL_ERROR'
+  // command line
+  | 'CLUSTER_UNREACHABLE'
+  | 'FILE_FAILED'
+  | 'CANCELLED'
   // broken invariant: a bug in hither
   | 'INTERNAL'
 
