@@ -1,5 +1,7 @@
 /** What the rest of the engine sees of one node's extent store: the shapes that cross its boundary. */
-import type { EgroupId, Generation, SlotIndex, Tier, VDiskId } from '../base/units.ts'
+import type { HitherError } from '../base/errors.ts'
+import type { EgroupId, Generation, NodeId, SlotIndex, Tier, VDiskId } from '../base/units.ts'
+import type { BlockDevice } from '../platform/types.ts'
 
 /** How a slice is stored. */
 export const CODEC_RAW = 0
@@ -65,4 +67,43 @@ export interface DeviceUsage {
   readonly failed: boolean
   readonly usedBytes: number
   readonly sizeBytes: number
+}
+
+export interface ExtentStoreOptions {
+  readonly node: NodeId
+  /** The node's devices. They stay the caller's: `close` of the store does not close them. */
+  readonly devices: readonly BlockDevice[]
+  /** Told once for each device that is out of service: damaged, of another node, or failed. Never throws. */
+  readonly onDeviceFailed?: (id: string, error: HitherError) => void
+  /** Budget for slot indexes of sealed and partial copies, bytes. Default 32 MiB. */
+  readonly slotIndexBytes?: number
+}
+
+/** What a new copy is of, and where it should go. `generation` is its first fence. */
+export interface NewCopy {
+  readonly egroup: EgroupId
+  readonly stream: VDiskId
+  readonly generation: Generation
+  readonly tier: Tier
+}
+
+export interface SlotSummary {
+  readonly slot: SlotIndex
+  readonly storedBytes: number
+  readonly kind: number
+}
+
+/** Fingerprint of one block: `sub` is its index within the slice `slot`. */
+export interface FingerprintEntry {
+  readonly hi: number
+  readonly lo: number
+  readonly slot: SlotIndex
+  readonly sub: number
+}
+
+export interface ScrubReport {
+  readonly checkedBytes: number
+  readonly corruptSlots: readonly SlotIndex[]
+  /** Frame heads are bad: slots may be unknown, and the whole copy must be imported again. */
+  readonly damaged: boolean
 }
