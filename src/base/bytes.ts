@@ -260,7 +260,8 @@ const compareBytes = Buffer.prototype.compare
 /** Whether all `length` bytes from `offset` are zero. The range must lie inside `bytes`. */
 export function isZero(bytes: Uint8Array, offset: number, length: number): boolean {
   // Most blocks that are not zero show it at once, for a tenth of the cost of a call into memcmp.
-  if (bytes[offset] || bytes[offset + length - 1] || bytes[offset + (length >>> 1)]) return false
+  if (length > 0 && (bytes[offset] || bytes[offset + length - 1] || bytes[offset + (length >>> 1)]))
+    return false
   const end = offset + length
   for (let at = offset; at < end; at += ZEROS.length) {
     const bytesNow = Math.min(ZEROS.length, end - at)
