@@ -1,0 +1,291 @@
+/**
+ * A device in a file (sparse, of its full size from the start) or on a raw block device.
+ *
+ * Durability. `sync` is one `fdatasync`, shared: all who ask in one turn of the event loop share it, and who asks while
+ * one runs waits for the next, since the running one may have missed their writes. When nothing was written since the
+ * last one, nothing is done; the first after an open always is, because what a killed process wrote may still be only
+ * in the page cache.
+ *
+ * Failure. After a failed `fdatasync` Linux marks the lost pages clean, and the next `fdatasync` succeeds: a success
+ * after a failure means nothing. So a failed sync ends this device for good; every later call rejects. ENOSPC of a
+ * write (a sparse file on a full file system) is `DEVICE_FULL` and ends only that write; anything else is
+ * `DEVICE_FAILED`.
+ *
+ * `trim` does nothing: Node has no way to punch a hole in a file (`fallocate`) or to discard (`ioctl`). The range reads
+ * as before, which the contract allows, and the space is used again when the engine writes there again.
+ */
+import { constants, close as fsClose, fstat as fsFstat, open as fsOpen, fsync, ftruncate } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { promisify } from 'node:util'
+import { HitherError } from '../../base/errors.ts'
+import { SECTOR_BYTES, type Tier } from '../../base/units.ts'
+import { partsLength, rangeError } from '../device-range.ts'
+import type { BlockDevice } from '../types.ts'
+import { dataSync, readFully, writeFully, writevFully } from './file-io.ts'
+
+export interface FileDeviceOptions {
+  readonly id: string
+  readonly tier: Tier
+  /**
+   * Bytes. Needed to create a file; otherwise what is there tells, and a size that differs from it is refused with
+   * `BAD_SETTING`.
+   */
+  readonly size?: number
+  /** Makes the file when there is none, or it is empty. Default `false`: a missing file is `BAD_LOCATION`. */
+  readonly create?: boolean
+}
+
+interface Medium {
+  readonly fd: number
+  readonly size: number
+  readonly sectorSize: number
+}
+
+export class FileDevice implements BlockDevice {
+  readonly id: string
+  readonly tier: Tier
+  readonly size: number
+  readonly sectorSize: number
+  readonly #fd: number
+  readonly #path: string
+  /** Why every call rejects from now on: closed, or a sync failed. */
+  #ended: HitherError | undefined
+  #underWay = 0
+  #onIdle: (() => void) | undefined
+  #closing: Promise<void> | undefined
+  /** Writes that have ended, and how many of them the last good sync is known to cover; −1: not even what was there. */
+  #written = 0
+  #synced = -1
+  #syncFailure: HitherError | undefined
+  #syncRunning = false
+  /** The sync that has not started yet; all who ask now share it. */
+  #nextSync: Promise<void> | undefined
+  #startNextSync: (() => void) | undefined
+
+  private constructor(path: string, options: FileDeviceOptions, medium: Medium) {
+    this.#path = path
+    this.#fd = medium.fd
+    this.id = options.id
+    this.tier = options.tier
+    this.size = medium.size
+    this.sectorSize = medium.sectorSize
+  }
+
+  /**
+   * Opens, or with `create` makes, the device. Rejects with `BAD_LOCATION` (not there, not allowed, not a file),
+   * `BAD_SETTING` (size missing or not what is there), `DATA_IN_USE` (a block device that is mounted or open
+   * elsewhere), `DEVICE_FULL`.
+   */
+  static async open(path: string, options: FileDeviceOptions): Promise<FileDevice> {
+    return new FileDevice(path, options, await openMedium(path, options))
+  }
+
+  read(offset: number, target: Uint8Array): Promise<void> {
+    const refusal = this.#ended ?? rangeError(this, offset, target.length)
+    if (refusal) return Promise.reject(refusal)
+    if (target.length === 0) return Promise.resolve()
+    this.#underWay += 1
+    return new Promise((resolve, reject) => {
+      readFully(this.#fd, offset, target, (error) => {
+        this.#endIo()
+        if (error) reject(this.#failure('read', error))
+        else resolve()
+      })
+    })
+  }
+
+  write(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    const length = partsLength(parts)
+    const refusal = this.#ended ?? rangeError(this, offset, length)
+    if (refusal) return Promise.reject(refusal)
+    if (length === 0) return Promise.resolve()
+    this.#underWay += 1
+    return new Promise((resolve, reject) => {
+      const settle = (error: Error | null): void => {
+        this.#written += 1
+        this.#endIo()
+        if (error) reject(this.#failure('write', error))
+        else resolve()
+      }
+      if (parts instanceof Uint8Array) writeFully(this.#fd, offset, parts, settle)
+      else if (parts.length === 1) writeFully(this.#fd, offset, parts[0]!, settle)
+      else writevFully(this.#fd, offset, parts, settle)
+    })
+  }
+
+  sync(): Promise<void> {
+    if (this.#ended) return Promise.reject(this.#ended)
+    if (this.#nextSync) return this.#nextSync
+    // A running sync may fail yet, and then nothing that it should cover is durable: wait for it, also with nothing new.
+    if (!this.#syncRunning && this.#synced === this.#written) return Promise.resolve()
+    this.#underWay += 1
+    this.#nextSync = new Promise((resolve, reject) => {
+      this.#startNextSync = () => this.#runSync(resolve, reject)
+    })
+    // One turn later: the writes that end in this turn share it.
+    if (!this.#syncRunning) setImmediate(this.#startNextSync!)
+    return this.#nextSync
+  }
+
+  trim(offset: number, length: number): Promise<void> {
+    const refusal = this.#ended ?? rangeError(this, offset, length)
+    return refusal ? Promise.reject(refusal) : Promise.resolve()
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    this.#ended = new HitherError('DEVICE_FAILED', `device ${this.id} is closed`)
+    if (this.#underWay > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve
+      })
+    }
+    await closeFd(this.#fd)
+  }
+
+  #runSync(resolve: () => void, reject: (error: HitherError) => void): void {
+    this.#nextSync = undefined
+    this.#startNextSync = undefined
+    this.#syncRunning = true
+    const covered = this.#written
+    const settle = (error: Error | null): void => {
+      this.#syncRunning = false
+      if (error) {
+        this.#syncFailure ??= new HitherError(
+          'DEVICE_FAILED',
+          `device ${this.id} (${this.#path}) could not make its writes durable, and is not trusted any more: ${error.message}`,
+          { cause: error },
+        )
+        this.#ended = this.#syncFailure
+        reject(this.#syncFailure)
+      } else {
+        this.#synced = covered
+        resolve()
+      }
+      this.#startNextSync?.()
+      this.#endIo()
+    }
+    if (this.#syncFailure) settle(this.#syncFailure)
+    else dataSync(this.#fd, settle)
+  }
+
+  #endIo(): void {
+    this.#underWay -= 1
+    if (this.#underWay === 0) this.#onIdle?.()
+  }
+
+  #failure(what: string, error: NodeJS.ErrnoException): HitherError {
+    if (isFull(error)) {
+      return new HitherError(
+        'DEVICE_FULL',
+        `the file system under device ${this.id} (${this.#path}) is full; free space there, or give the device less`,
+        { cause: error },
+      )
+    }
+    return new HitherError(
+      'DEVICE_FAILED',
+      `${what} on device ${this.id} (${this.#path}): ${error.message}`,
+      {
+        cause: error,
+      },
+    )
+  }
+}
+
+const openFd = promisify(fsOpen)
+const closeFd = promisify(fsClose)
+const statFd = promisify(fsFstat)
+const truncateFd = promisify(ftruncate)
+const syncFd = promisify(fsync)
+
+function isFull(error: NodeJS.ErrnoException): boolean {
+  return error.code === 'ENOSPC' || error.code === 'EDQUOT' || error.code === 'EFBIG'
+}
+
+async function openMedium(path: string, options: FileDeviceOptions): Promise<Medium> {
+  let fd: number
+  try {
+    // O_EXCL without O_CREAT means, for a block device only: not while it is mounted or held by another.
+    const flags = constants.O_RDWR | (options.create ? constants.O_CREAT : 0)
+    fd = await openFd(path, flags, 0o600)
+  } catch (error) {
+    throw openFailure(path, options, error as NodeJS.ErrnoException)
+  }
+  try {
+    const stat = await statFd(fd)
+    if (stat.isBlockDevice()) {
+      await closeFd(fd)
+      fd = await openFd(path, constants.O_RDWR | constants.O_EXCL)
+      const { size, sectorSize } = await blockDeviceGeometry(path, stat.rdev)
+      checkSize(path, options.size, size)
+      return { fd, size, sectorSize }
+    }
+    if (!stat.isFile()) throw new HitherError('BAD_LOCATION', `${path} is neither a file nor a block device`)
+    if (stat.size > 0 || !options.create) {
+      checkSize(path, options.size, stat.size)
+      return { fd, size: stat.size, sectorSize: SECTOR_BYTES }
+    }
+    if (!options.size) throw new HitherError('BAD_SETTING', `give a size to create the device file ${path}`)
+    await truncateFd(fd, options.size)
+    await syncFd(fd)
+    await syncFolder(dirname(path))
+    return { fd, size: options.size, sectorSize: SECTOR_BYTES }
+  } catch (error) {
+    await closeFd(fd).catch(() => undefined)
+    throw error instanceof HitherError ? error : openFailure(path, options, error as NodeJS.ErrnoException)
+  }
+}
+
+function checkSize(path: string, wanted: number | undefined, actual: number): void {
+  if (wanted === undefined || wanted === actual) return
+  throw new HitherError('BAD_SETTING', `${path} has ${actual} bytes, but the settings say ${wanted}`)
+}
+
+/** A new name is durable only once its folder is. */
+async function syncFolder(path: string): Promise<void> {
+  const fd = await openFd(path, constants.O_RDONLY)
+  try {
+    await syncFd(fd)
+  } finally {
+    await closeFd(fd)
+  }
+}
+
+/** Node cannot ask a block device for its size; Linux tells it in /sys, in units of 512 bytes whatever the sector. */
+async function blockDeviceGeometry(
+  path: string,
+  rdev: number,
+): Promise<{ size: number; sectorSize: number }> {
+  // glibc's dev_t: 12 bits of major above 8 of minor, the high bits of minor above them.
+  const major = Math.floor(rdev / 2 ** 8) & 0xfff
+  const minor = (rdev & 0xff) | (Math.floor(rdev / 2 ** 12) & 0xfff00)
+  const folder = `/sys/dev/block/${major}:${minor}`
+  try {
+    const size = Number(await readFile(`${folder}/size`, 'utf8')) * 512
+    // A partition has no queue of its own; its disk is the folder above.
+    const sector = await readFile(`${folder}/queue/logical_block_size`, 'utf8').catch(() =>
+      readFile(`${folder}/../queue/logical_block_size`, 'utf8'),
+    )
+    return { size, sectorSize: Number(sector) }
+  } catch (error) {
+    throw new HitherError('BAD_LOCATION', `cannot find the size of block device ${path} in ${folder}`, {
+      cause: error,
+    })
+  }
+}
+
+function openFailure(path: string, options: FileDeviceOptions, error: NodeJS.ErrnoException): HitherError {
+  const cause = { cause: error }
+  if (isFull(error)) {
+    return new HitherError('DEVICE_FULL', `no space to create the ${options.size} bytes of ${path}`, cause)
+  }
+  if (error.code === 'EBUSY') {
+    return new HitherError('DATA_IN_USE', `${path} is mounted, or open in another process`, cause)
+  }
+  return new HitherError('BAD_LOCATION', `cannot open device ${path}: ${error.message}`, cause)
+}
