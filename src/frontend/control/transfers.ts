@@ -13,6 +13,7 @@ interface Transfer {
   readonly disk: VDisk
   /** The disk exists because of this transfer, and goes with it unless it is finished. */
   readonly created: boolean
+  readonly writes: boolean
 }
 
 /** Longest range that one `runs` call asks about: bounds the work and the length of the answer. */
@@ -36,7 +37,7 @@ export class Transfers {
   ): Promise<{ transfer: number; size: number; created: boolean }> {
     const transfer = await this.#start(async () => {
       if (!(await this.#exists(name))) {
-        return { disk: await this.#cluster.createVDisk(name, options), created: true }
+        return { disk: await this.#cluster.createVDisk(name, options), created: true, writes: true }
       }
       const disk = await this.#cluster.openVDisk(name)
       try {
@@ -46,7 +47,7 @@ export class Transfers {
         await disk.close()
         throw error
       }
-      return { disk, created: false }
+      return { disk, created: false, writes: true }
     })
     const { disk, created } = this.#get(transfer)
     return { transfer, size: disk.size, created }
@@ -56,6 +57,7 @@ export class Transfers {
     const transfer = await this.#start(async () => ({
       disk: await this.#cluster.openVDisk(name),
       created: false,
+      writes: false,
     }))
     return { transfer, size: this.#get(transfer).disk.size }
   }
@@ -100,8 +102,8 @@ export class Transfers {
   }
 
   async finish(transfer: number): Promise<void> {
-    const { disk } = this.#get(transfer)
-    await disk.flush()
+    const { disk, writes } = this.#get(transfer)
+    if (writes) await disk.flush()
     this.#open.delete(transfer)
     await disk.close()
   }
