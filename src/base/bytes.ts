@@ -1,16 +1,17 @@
 /**
  * Bytes: building and parsing of small binary messages, and comparing of blocks.
  *
- * All integers are little endian. `ByteWriter` grows; `ByteReader` checks every bound and throws `PROTOCOL_ERROR`, so
- * that a parser over bytes from a peer or a device needs no checks of its own for length. Sums of lengths go through
+ * All integers are little endian. `ByteWriter` grows, and holds a number that does not fit its field for a bug; `ByteReader` checks every bound and throws `PROTOCOL_ERROR`, so
+ * that a parser over bytes from a peer or a device needs no checks of its own for length. Counts of elements go through
  * `count`, which refuses what the rest of the message cannot hold, before anything is allocated for it.
  *
  * Comparing goes through `Buffer.compare`, that is memcmp: 0.1 µs for 4 KiB, where a loop over words takes 0.5 to 0.8.
  */
-import { HitherError } from './errors.ts'
+import { HitherError, invariant } from './errors.ts'
 import { KiB } from './units.ts'
 
 const TWO_32 = 0x1_0000_0000
+const TWO_48 = 0x1_0000_0000_0000
 const TWO_53 = 0x20_0000_0000_0000
 const INITIAL_BYTES = 256
 const encoder = new TextEncoder()
@@ -34,18 +35,21 @@ export class ByteWriter {
   }
 
   u8(value: number): this {
+    checkInteger(value, 0x100)
     const at = this.#take(1)
     this.#bytes[at] = value
     return this
   }
 
   u16(value: number): this {
+    checkInteger(value, 0x1_0000)
     const at = this.#take(2)
     this.#view.setUint16(at, value, true)
     return this
   }
 
   u32(value: number): this {
+    checkInteger(value, TWO_32)
     const at = this.#take(4)
     this.#view.setUint32(at, value, true)
     return this
@@ -53,16 +57,18 @@ export class ByteWriter {
 
   /** An integer of 0 … 2^48−1, six bytes. */
   u48(value: number): this {
+    checkInteger(value, TWO_48)
     const at = this.#take(6)
-    this.#view.setUint32(at, value % TWO_32, true)
+    this.#view.setUint32(at, value >>> 0, true)
     this.#view.setUint16(at + 4, value / TWO_32, true)
     return this
   }
 
   /** An integer of 0 … 2^53−1 (offsets, counters), eight bytes. */
   u53(value: number): this {
+    checkInteger(value, TWO_53)
     const at = this.#take(8)
-    this.#view.setUint32(at, value % TWO_32, true)
+    this.#view.setUint32(at, value >>> 0, true)
     this.#view.setUint32(at + 4, value / TWO_32, true)
     return this
   }
@@ -252,6 +258,10 @@ export class ByteReader {
     this.#at = at + length
     return at
   }
+}
+
+function checkInteger(value: number, bound: number): void {
+  invariant(value >= 0 && value < bound && Math.floor(value) === value, 'a number fits its field')
 }
 
 const ZEROS = Buffer.alloc(32 * KiB)

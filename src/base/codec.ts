@@ -74,7 +74,7 @@ export function compressInto(
   targetOffset: number,
   maxBytes: number,
 ): number {
-  invariant(length > 0 && length <= CODEC_RAW_BYTES_MAX, `compress ${length} bytes`)
+  invariant(length > 0 && length <= CODEC_RAW_BYTES_MAX, 'a slice of 1 byte to 32 KiB is compressed')
   const raw = part(source, sourceOffset, length)
   const input = exported.__wbindgen_malloc(length)
   if (memory.length === 0) attach()

@@ -59,7 +59,7 @@ export class RangeLock {
     const index = entries.findIndex(
       (entry) => entry.blockers === 0 && entry.start === start && entry.end === end,
     )
-    invariant(index >= 0, `range ${start} … ${end} is unlocked by its holder`)
+    invariant(index >= 0, 'a range is unlocked by its holder, with the bounds it was locked with')
     entries.splice(index, 1)
     this.#held--
     for (let at = index; at < entries.length; at++) {
@@ -73,7 +73,7 @@ export class RangeLock {
   }
 
   #countOverlaps(start: number, end: number): number {
-    invariant(start < end, `range ${start} … ${end} is not empty`)
+    invariant(start < end, 'a locked range is not empty')
     let count = 0
     for (const entry of this.#entries) {
       if (entry.start < end && entry.end > start) count++

@@ -100,7 +100,7 @@ export class CandidateIndex {
    * replaces the one before.
    */
   insert(hi: number, lo: number, egroup: number, ref: number): void {
-    invariant(egroup > 0 && ref >= 0 && ref <= REF_MASK, `a block at egroup ${egroup}, ref ${ref}`)
+    invariant(egroup > 0 && ref >= 0 && ref <= REF_MASK, 'egroup and ref name a block of a slice')
     let words = this.#segments[this.#segmentOf(hi)]!
     let at = find(words, hi, lo)
     if (at < 0) {

@@ -89,6 +89,11 @@ describe('ByteWriter and ByteReader', () => {
     expect(protocolError(() => new ByteReader(Buffer.alloc(9)).bytes(-1))).toBe(true)
     expect(protocolError(() => new ByteReader(Buffer.alloc(9)).skip(Number.NaN))).toBe(true)
     expect(() => new ByteWriter().string('x'.repeat(65_536))).toThrow('65,535')
+    for (const value of [-1, 2 ** 53, 0.5, Number.NaN]) {
+      for (const kind of ['u8', 'u16', 'u32', 'u48', 'u53'] as const) {
+        expect(() => new ByteWriter()[kind](value)).toThrow('fits its field')
+      }
+    }
   })
 
   it('stay inside the part of a buffer they were given', () => {

@@ -160,7 +160,7 @@ describe('CandidateIndex', () => {
 
   it('refuses places that no slice has', () => {
     const index = new CandidateIndex(0)
-    expect(() => index.insert(1, 1, 0, 0)).toThrow('egroup 0')
-    expect(() => index.insert(1, 1, 1, 2 ** 19)).toThrow('ref')
+    expect(() => index.insert(1, 1, 0, 0)).toThrow('block of a slice')
+    expect(() => index.insert(1, 1, 1, 2 ** 19)).toThrow('block of a slice')
   })
 })
