@@ -1,9 +1,10 @@
 /**
  * Bytes: building and parsing of small binary messages, and comparing of blocks.
  *
- * All integers are little endian. `ByteWriter` grows, and holds a number that does not fit its field for a bug; `ByteReader` checks every bound and throws `PROTOCOL_ERROR`, so
- * that a parser over bytes from a peer or a device needs no checks of its own for length. Counts of elements go through
- * `count`, which refuses what the rest of the message cannot hold, before anything is allocated for it.
+ * All integers are little endian. `ByteWriter` grows, and takes a number that does not fit its field for a bug.
+ * `ByteReader` checks every bound and throws `PROTOCOL_ERROR`, so that a parser over bytes from a peer or a device needs
+ * no checks of its own for length. Counts of elements go through `count`, which refuses what the rest of the message
+ * cannot hold, before anything is allocated for it.
  *
  * Comparing goes through `Buffer.compare`, that is memcmp: 0.1 µs for 4 KiB, where a loop over words takes 0.5 to 0.8.
  */
