@@ -61,7 +61,7 @@ export function run(
       { timeout: options.timeoutMs ?? 30_000, cwd: options.cwd, maxBuffer: 64 * 1024 * 1024 },
       (error, stdout, stderr) => {
         if (error !== null && typeof error.code === 'string') reject(error)
-        else resolve({ code: error === null ? 0 : (error.code ?? 128), stdout, stderr })
+        else resolve({ code: error === null ? 0 : Number(error.code ?? 128), stdout, stderr })
       },
     )
     child.stdin?.on('error', () => {})
