@@ -1,0 +1,130 @@
+/**
+ * Reads slots of a copy. Slots that lie near each other in the log are fetched with one device read; runs are read in
+ * parallel. Every slice is verified before it is handed out: a wrong checksum or a device error makes it `corrupt`,
+ * and the caller reads another copy and repairs this one.
+ */
+import { hashMatches } from '../base/hash.ts'
+import { type EgroupId, KiB, MiB, type SlotIndex as SlotNumber } from '../base/units.ts'
+import type { Copy } from './copy.ts'
+import { metaCodec, metaKind } from './frame-format.ts'
+import { copyWithIndex } from './load-index.ts'
+import type { Placement } from './placement.ts'
+import type { SlotIndex } from './slot-index.ts'
+import type { StoreContext } from './store-context.ts'
+import type { SliceRead } from './types.ts'
+
+/** Bytes read for nothing that are cheaper than a second read. */
+const GAP_BYTES_MAX = 16 * KiB
+const RUN_BYTES_MAX = MiB
+
+/** One slot that was asked for: where the answer goes, and its row of the index. */
+interface Wanted {
+  readonly at: number
+  readonly row: number
+}
+
+/** In the order asked for. The bytes belong to the caller; slices of one run share a buffer. */
+export async function readSlots(
+  context: StoreContext,
+  egroup: EgroupId,
+  slots: readonly SlotNumber[],
+): Promise<SliceRead[]> {
+  let copy = context.copyOf(egroup)
+  let index = copy.index
+  if (index === undefined) {
+    try {
+      ;({ copy, index } = await copyWithIndex(context, egroup))
+    } catch {
+      // Throws when the copy is gone. Else its index cannot be read: like any read error, that is to be repaired.
+      context.copyOf(egroup)
+      return slots.map((slot) => ({ status: 'corrupt', slot }))
+    }
+  }
+  if (!copy.isOpen) context.indexes.touch(copy)
+  const answers: SliceRead[] = new Array(slots.length)
+  const wanted: Wanted[] = []
+  for (let at = 0; at < slots.length; at++) {
+    const slot = slots[at]!
+    const row = index.find(slot)
+    if (row >= 0) wanted.push({ at, row })
+    else answers[at] = { status: index.complete ? 'missing' : 'corrupt', slot }
+  }
+  if (wanted.length > 1) wanted.sort((a, b) => index.offset(a.row) - index.offset(b.row))
+  const { placement } = copy
+  placement.pin()
+  try {
+    await readRuns(copy, placement, index, wanted, answers)
+  } finally {
+    placement.unpin()
+  }
+  return answers
+}
+
+/** Cuts `wanted`, which is in the order of the log, into runs and reads them. */
+async function readRuns(
+  copy: Copy,
+  placement: Placement,
+  index: SlotIndex,
+  wanted: readonly Wanted[],
+  answers: SliceRead[],
+): Promise<void> {
+  const runs: Promise<void>[] = []
+  for (let first = 0; first < wanted.length; ) {
+    const start = index.offset(wanted[first]!.row)
+    let end = start + index.storedBytes(wanted[first]!.row)
+    let next = first + 1
+    for (; next < wanted.length; next++) {
+      const { row } = wanted[next]!
+      const offset = index.offset(row)
+      const sliceEnd = offset + index.storedBytes(row)
+      if (offset - end > GAP_BYTES_MAX || sliceEnd - start > RUN_BYTES_MAX) break
+      end = Math.max(end, sliceEnd)
+    }
+    runs.push(readRun(copy, placement, index, wanted.slice(first, next), start, end, answers))
+    first = next
+  }
+  if (runs.length === 1) await runs[0]
+  else await Promise.all(runs)
+}
+
+async function readRun(
+  copy: Copy,
+  placement: Placement,
+  index: SlotIndex,
+  run: readonly Wanted[],
+  start: number,
+  end: number,
+  answers: SliceRead[],
+): Promise<void> {
+  const buffer = new Uint8Array(end - start)
+  let failed = false
+  try {
+    await copy.device.read(placement, start, buffer)
+  } catch {
+    failed = true
+  }
+  for (const { at, row } of run) {
+    const from = index.offset(row) - start
+    const storedBytes = index.storedBytes(row)
+    const slot = index.slot(row)
+    const checksumHi = index.checksumHi(row)
+    const checksumLo = index.checksumLo(row)
+    if (failed || !hashMatches(buffer, from, storedBytes, checksumHi, checksumLo)) {
+      answers[at] = { status: 'corrupt', slot }
+      continue
+    }
+    const meta = index.meta(row)
+    answers[at] = {
+      status: 'ok',
+      slice: {
+        slot,
+        codec: metaCodec(meta),
+        kind: metaKind(meta),
+        rawBytes: index.rawBytes(row),
+        checksumHi,
+        checksumLo,
+        bytes: buffer.subarray(from, from + storedBytes),
+      },
+    }
+  }
+}

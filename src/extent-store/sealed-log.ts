@@ -1,0 +1,98 @@
+/**
+ * Puts the whole log of a sealed copy on a device: what import, compaction, moves between tiers, and repairs that
+ * change a length have in common.
+ *
+ * 1. Verify every frame and slice of the log, in memory, and build the index from it. Nothing unverified is ever
+ *    written as a sealed copy.
+ * 2. Take units, write log and index block, sync.
+ * 3. Write the table entry, durable: now the copy exists.
+ *
+ * Crash before 3: the units are free again, and what stood there before still stands.
+ */
+import { HitherError } from '../base/errors.ts'
+import type { EgroupId, Generation, VDiskId } from '../base/units.ts'
+import { Copy } from './copy.ts'
+import type { CopyEntry } from './copy-table.ts'
+import { verifySlices } from './frame-reader.ts'
+import { encodeIndexBlock } from './index-block.ts'
+import { walkFrames } from './log-scan.ts'
+import { Placement, unitsFor } from './placement.ts'
+import { SlotIndex } from './slot-index.ts'
+import type { StoreContext } from './store-context.ts'
+import type { StoreDevice } from './store-device.ts'
+import type { Extent } from './unit-allocator.ts'
+
+/** A log in memory that holds what it says. */
+export interface VerifiedLog {
+  readonly egroup: EgroupId
+  readonly bytes: Uint8Array
+  readonly index: SlotIndex
+  readonly indexBlock: Uint8Array
+  /** Units that log and index block take. */
+  readonly units: number
+}
+
+/** Verifies every frame and slice. `CHECKSUM_MISMATCH` tells at which offset the log is not what it should be. */
+export function verifyLog(egroup: EgroupId, bytes: Uint8Array): VerifiedLog {
+  const index = new SlotIndex()
+  const end = walkFrames(bytes, egroup, bytes.length, (frame) => verifySlices(frame) && index.addFrame(frame))
+  if (end !== bytes.length) {
+    throw new HitherError(
+      'CHECKSUM_MISMATCH',
+      `the log of egroup ${egroup} is damaged at offset ${end} of ${bytes.length}; use another copy`,
+    )
+  }
+  const indexBlock = encodeIndexBlock(egroup, bytes.length, index)
+  return { egroup, bytes, index, indexBlock, units: unitsFor(bytes.length + indexBlock.length) }
+}
+
+/**
+ * Steps 2 and 3. `extents` are of `log.units`, and are given back when it fails. The result is durable, but not yet
+ * what the node serves: see `StoreContext.install`.
+ */
+export async function writeSealedCopy(
+  context: StoreContext,
+  device: StoreDevice,
+  extents: readonly Extent[],
+  log: VerifiedLog,
+  owner: { readonly stream: VDiskId; readonly generation: Generation },
+): Promise<Copy> {
+  const entry: CopyEntry = {
+    egroup: log.egroup,
+    stream: owner.stream,
+    kind: 'full',
+    state: 'sealed',
+    generation: owner.generation,
+    length: log.bytes.length,
+    slotCount: log.index.count,
+    serial: context.nextSerial(),
+    indexOffset: log.bytes.length,
+    indexBytes: log.indexBlock.length,
+    extents,
+  }
+  try {
+    await device.write(new Placement(extents), 0, [log.bytes, log.indexBlock])
+    await device.sync()
+    await device.putEntry(entry)
+  } catch (error) {
+    device.free(extents)
+    throw error
+  }
+  const copy = new Copy(device, entry)
+  copy.index = log.index
+  context.indexes.touch(copy)
+  return copy
+}
+
+/** The whole log of a copy, as it is on the device, in a new buffer. */
+export async function readWholeLog(copy: Copy): Promise<Uint8Array> {
+  const { device, placement, length } = copy
+  const bytes = new Uint8Array(length)
+  placement.pin()
+  try {
+    await device.read(placement, 0, bytes)
+  } finally {
+    placement.unpin()
+  }
+  return bytes
+}
