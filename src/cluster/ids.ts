@@ -1,0 +1,58 @@
+/**
+ * Ids that are never used twice. A CVM reserves a range of egroup ids with one compare-and-set, so that opening an
+ * egroup costs no extra catalog commit; what is left of a range at a crash is lost, which harms nothing.
+ */
+import type { EgroupId, VDiskId } from '../base/units.ts'
+import type { Catalog } from '../platform/types.ts'
+import { decodeRecord, encodeRecord, keys } from './records.ts'
+
+const EGROUP_RANGE = 64
+
+export class IdAllocator {
+  private readonly catalog: Catalog
+  private next = 0
+  private end = 0
+  private refill: Promise<void> | undefined
+
+  constructor(catalog: Catalog) {
+    this.catalog = catalog
+  }
+
+  async egroup(): Promise<EgroupId> {
+    while (this.next >= this.end) {
+      this.refill ??= this.reserve().finally(() => {
+        this.refill = undefined
+      })
+      await this.refill
+    }
+    return this.next++
+  }
+
+  async vdisk(): Promise<VDiskId> {
+    return advance(this.catalog, keys.nextVDisk, 1)
+  }
+
+  /** First id that no CVM has reserved yet: everything older is smaller. */
+  async egroupWatermark(): Promise<EgroupId> {
+    const entry = await this.catalog.get(keys.nextEgroup)
+    return entry === undefined ? 1 : decodeRecord<number>(entry.value)
+  }
+
+  private async reserve(): Promise<void> {
+    const first = await advance(this.catalog, keys.nextEgroup, EGROUP_RANGE)
+    this.next = first
+    this.end = first + EGROUP_RANGE
+  }
+}
+
+async function advance(catalog: Catalog, key: string, by: number): Promise<number> {
+  for (;;) {
+    const entry = await catalog.get(key)
+    const value = entry === undefined ? 1 : decodeRecord<number>(entry.value)
+    const result = await catalog.commit({
+      when: [{ key, revision: entry?.revision ?? 0 }],
+      put: [{ key, value: encodeRecord(value + by) }],
+    })
+    if (result.ok) return value
+  }
+}

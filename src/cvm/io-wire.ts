@@ -1,0 +1,105 @@
+/**
+ * vDisk IO over RPC: `RemotePort` sends an IO to a CVM, `servePort` answers there. Used between CVMs (to the owner)
+ * and between a host and a peer CVM (autopath).
+ */
+import type { AllocationRun } from '../api.ts'
+import { HitherError } from '../base/errors.ts'
+import { IO_BYTES_MAX, type VDiskId } from '../base/units.ts'
+import { METHOD } from '../replication/methods.ts'
+import type { RpcEndpoint } from '../replication/rpc.ts'
+import type { StoragePort, VDiskControl } from './port.ts'
+
+const NOTHING: readonly Uint8Array[] = []
+
+interface RangeHeader {
+  readonly vdisk: VDiskId
+  readonly offset: number
+  readonly length: number
+}
+
+interface WriteHeader {
+  readonly vdisk: VDiskId
+  readonly offset: number
+  readonly sync: boolean
+}
+
+/** What CVMs answer that the port's caller did not ask to see end: the deadline of the whole IO is the host's. */
+export class RemotePort implements StoragePort {
+  private readonly rpc: RpcEndpoint
+  private readonly peer: string
+  private readonly timeoutMs: number
+
+  constructor(rpc: RpcEndpoint, peer: string, timeoutMs: number) {
+    this.rpc = rpc
+    this.peer = peer
+    this.timeoutMs = timeoutMs
+  }
+
+  async read(vdisk: VDiskId, offset: number, target: Uint8Array): Promise<void> {
+    const header: RangeHeader = { vdisk, offset, length: target.length }
+    const { body } = await this.rpc.call(this.peer, METHOD.vdiskRead, header, NOTHING, this.timeoutMs)
+    if (body.length !== target.length) {
+      throw new HitherError(
+        'PROTOCOL_ERROR',
+        `${this.peer} answered ${body.length} bytes instead of ${target.length}`,
+      )
+    }
+    target.set(body)
+  }
+
+  async write(vdisk: VDiskId, offset: number, data: Uint8Array, sync: boolean): Promise<void> {
+    const header: WriteHeader = { vdisk, offset, sync }
+    await this.rpc.call(this.peer, METHOD.vdiskWrite, header, [data], this.timeoutMs)
+  }
+
+  async erase(vdisk: VDiskId, offset: number, length: number, sync: boolean): Promise<void> {
+    const header = { vdisk, offset, length, sync }
+    await this.rpc.call(this.peer, METHOD.vdiskErase, header, NOTHING, this.timeoutMs)
+  }
+
+  async flush(vdisk: VDiskId): Promise<void> {
+    await this.rpc.call(this.peer, METHOD.vdiskFlush, { vdisk }, NOTHING, this.timeoutMs)
+  }
+
+  async allocation(vdisk: VDiskId, offset: number, length: number): Promise<AllocationRun[]> {
+    const header: RangeHeader = { vdisk, offset, length }
+    return (
+      await this.rpc.call<AllocationRun[]>(this.peer, METHOD.vdiskAllocation, header, NOTHING, this.timeoutMs)
+    ).header
+  }
+
+  async control(vdisk: VDiskId, request: VDiskControl): Promise<unknown> {
+    const header = { vdisk, request }
+    return (await this.rpc.call<unknown>(this.peer, METHOD.vdiskControl, header, NOTHING, this.timeoutMs))
+      .header
+  }
+}
+
+/** Answers IO from `port`, which serves only what this CVM owns or has to take over. */
+export function servePort(rpc: RpcEndpoint, port: StoragePort): void {
+  rpc.handle(METHOD.vdiskRead, async ({ vdisk, offset, length }: RangeHeader) => {
+    if (!(length <= IO_BYTES_MAX))
+      throw new HitherError('BAD_ARGUMENT', `a read of ${length} bytes is too long`)
+    const target = new Uint8Array(length)
+    await port.read(vdisk, offset, target)
+    return { body: [target] }
+  })
+  rpc.handle(METHOD.vdiskWrite, async ({ vdisk, offset, sync }: WriteHeader, body) => {
+    await port.write(vdisk, offset, body, sync)
+    return {}
+  })
+  rpc.handle(METHOD.vdiskErase, async ({ vdisk, offset, length, sync }: RangeHeader & WriteHeader) => {
+    await port.erase(vdisk, offset, length, sync)
+    return {}
+  })
+  rpc.handle(METHOD.vdiskFlush, async ({ vdisk }: { vdisk: VDiskId }) => {
+    await port.flush(vdisk)
+    return {}
+  })
+  rpc.handle(METHOD.vdiskAllocation, async ({ vdisk, offset, length }: RangeHeader) => ({
+    header: await port.allocation(vdisk, offset, length),
+  }))
+  rpc.handle(METHOD.vdiskControl, async ({ vdisk, request }: { vdisk: VDiskId; request: VDiskControl }) => ({
+    header: await port.control(vdisk, request),
+  }))
+}

@@ -1,0 +1,79 @@
+/**
+ * Brings a node's copies and the directory together: at the start of a CVM, before its lease says that it is there,
+ * and when a device of it has failed.
+ *
+ *   listed here, not on a device        → this node leaves the record, if another copy remains: the rebuild fills up
+ *   listed as sealed, copy still open    → it missed the seal: cut to the sealed length; too short → as above
+ *   on a device, not in the directory    → garbage of an earlier life: dropped
+ *   on a device, this node not listed    → it was dropped while the node was away: kept as nothing, dropped
+ * A record that is still open belongs to its stream's owner, or to the one who takes over: left alone.
+ */
+import type { EgroupId, NodeId } from '../base/units.ts'
+import type { EgroupRecord } from '../cluster/records.ts'
+import type { ExtentStore } from '../extent-store/extent-store.ts'
+import type { Directory } from '../replication/directory.ts'
+
+export interface ReconcileReport {
+  lostCopies: number
+  droppedCopies: number
+  sealedCopies: number
+}
+
+/**
+ * `dropUnlisted`: only at the start, when nobody can be about to list a new copy of ours.
+ */
+export async function reconcile(
+  node: NodeId,
+  store: ExtentStore,
+  directory: Directory,
+  dropUnlisted: boolean,
+): Promise<ReconcileReport> {
+  const report: ReconcileReport = { lostCopies: 0, droppedCopies: 0, sealedCopies: 0 }
+  for (const [egroup, entry] of [...directory.all()]) {
+    const record = entry.value
+    if (!record.copies.some((copy) => copy.node === node)) continue
+    if (record.state === 'sealed' && !(await hasSealed(egroup, record, store, report))) {
+      const left = await leave(node, egroup, directory)
+      if (left) report.lostCopies++
+    }
+  }
+  if (!dropUnlisted) return report
+  for (const copy of store.copies()) {
+    const record = directory.record(copy.egroup)
+    const listed = record?.copies.some((c) => c.node === node) === true
+    if (listed || (record !== undefined && copy.kind === 'partial')) continue
+    await store.dropCopy(copy.egroup)
+    report.droppedCopies++
+  }
+  return report
+}
+
+async function hasSealed(
+  egroup: EgroupId,
+  record: EgroupRecord,
+  store: ExtentStore,
+  report: ReconcileReport,
+): Promise<boolean> {
+  const info = store.info(egroup)
+  if (info === undefined || info.kind !== 'full') return false
+  if (info.state === 'sealed') return true
+  if (info.length < record.length) return false
+  try {
+    await store.seal(egroup, Math.max(info.generation, record.generation), record.length)
+    report.sealedCopies++
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** The last copy is never given up: its device may come back, and an error is better than silence. */
+async function leave(node: NodeId, egroup: EgroupId, directory: Directory): Promise<boolean> {
+  let left = false
+  await directory.update(egroup, (record) => {
+    const copies = record.copies.filter((copy) => copy.node !== node)
+    left = copies.length > 0 && copies.length < record.copies.length
+    return left ? { ...record, copies } : undefined
+  })
+  return left
+}

@@ -1,0 +1,132 @@
+/**
+ * The directory: egroup → state, length, generation, copies. Cached whole on every CVM (a watched view of
+ * `egroup/…`), read synchronously, changed only by compare-and-set. Changes that the owner of a stream makes are
+ * guarded by the revision of `owner/<stream>` as well, so that a deposed owner cannot change anything.
+ */
+import { HitherError } from '../base/errors.ts'
+import type { EgroupId, VDiskId } from '../base/units.ts'
+import { type EgroupRecord, egroupOfKey, encodeRecord, keys } from '../cluster/records.ts'
+import { RecordsView, type Versioned } from '../cluster/records-view.ts'
+import type { Catalog } from '../platform/types.ts'
+
+export interface OwnerGuard {
+  readonly stream: VDiskId
+  /** Revision of `owner/<stream>` when this CVM became owner. */
+  readonly revision: number
+}
+
+export class Directory {
+  private readonly catalog: Catalog
+  private readonly view: RecordsView<EgroupRecord>
+
+  private constructor(catalog: Catalog, view: RecordsView<EgroupRecord>) {
+    this.catalog = catalog
+    this.view = view
+  }
+
+  static async open(catalog: Catalog): Promise<Directory> {
+    return new Directory(catalog, await RecordsView.open<EgroupRecord>(catalog, 'egroup/'))
+  }
+
+  get(egroup: EgroupId): Versioned<EgroupRecord> | undefined {
+    return this.view.get(keys.egroup(egroup))
+  }
+
+  record(egroup: EgroupId): EgroupRecord | undefined {
+    return this.view.value(keys.egroup(egroup))
+  }
+
+  /** Asks the catalog, for when the cached record turned out to be stale. */
+  refresh(egroup: EgroupId): Promise<Versioned<EgroupRecord> | undefined> {
+    return this.view.refresh(keys.egroup(egroup))
+  }
+
+  get size(): number {
+    return this.view.size
+  }
+
+  *all(): IterableIterator<[EgroupId, Versioned<EgroupRecord>]> {
+    for (const [key, entry] of this.view.all()) yield [egroupOfKey(key), entry]
+  }
+
+  /** The stream's egroups in log order, with every change committed before this call: recovery must not miss one. */
+  async ofStream(stream: VDiskId): Promise<Array<{ egroup: EgroupId; entry: Versioned<EgroupRecord> }>> {
+    await this.view.catchUp()
+    const found: Array<{ egroup: EgroupId; entry: Versioned<EgroupRecord> }> = []
+    for (const [egroup, entry] of this.all()) if (entry.value.stream === stream) found.push({ egroup, entry })
+    return found.sort((a, b) => a.entry.value.order - b.entry.value.order)
+  }
+
+  /** Adds egroups. `CONFLICT` when the guard does not hold any more. */
+  async add(records: ReadonlyMap<EgroupId, EgroupRecord>, guard: OwnerGuard): Promise<void> {
+    const ids = [...records.keys()]
+    const result = await this.catalog.commit({
+      when: [ownerCondition(guard), ...ids.map((id) => ({ key: keys.egroup(id), revision: 0 }))],
+      put: [...records].map(([id, record]) => ({ key: keys.egroup(id), value: encodeRecord(record) })),
+    })
+    if (!result.ok) throw deposed(guard.stream)
+    for (const [id, record] of records) this.view.learn(keys.egroup(id), record, result.revision)
+  }
+
+  /** Replaces a record that still has `revision`. Returns false when it has changed meanwhile. */
+  async replace(
+    egroup: EgroupId,
+    revision: number,
+    record: EgroupRecord,
+    guard?: OwnerGuard,
+  ): Promise<boolean> {
+    const result = await this.catalog.commit({
+      when: [{ key: keys.egroup(egroup), revision }, ...(guard === undefined ? [] : [ownerCondition(guard)])],
+      put: [{ key: keys.egroup(egroup), value: encodeRecord(record) }],
+    })
+    if (result.ok) this.view.learn(keys.egroup(egroup), record, result.revision)
+    return result.ok
+  }
+
+  /**
+   * Applies `change` to the current record until it sticks. `change` returns `undefined` to leave it as it is.
+   * Returns the record as it is then, or `undefined` when the egroup is gone. `CONFLICT` when the guard is broken.
+   */
+  async update(
+    egroup: EgroupId,
+    change: (record: EgroupRecord) => EgroupRecord | undefined,
+    guard?: OwnerGuard,
+  ): Promise<EgroupRecord | undefined> {
+    let entry = this.get(egroup) ?? (await this.refresh(egroup))
+    for (;;) {
+      if (entry === undefined) return undefined
+      const next = change(entry.value)
+      if (next === undefined) return entry.value
+      if (await this.replace(egroup, entry.revision, next, guard)) return next
+      if (guard !== undefined) {
+        const owner = await this.catalog.get(keys.owner(guard.stream))
+        if (owner?.revision !== guard.revision) throw deposed(guard.stream)
+      }
+      entry = await this.refresh(egroup)
+    }
+  }
+
+  /** Takes an egroup out of the directory, if it still has `revision`. Its copies are garbage from then on. */
+  async remove(egroup: EgroupId, revision: number): Promise<boolean> {
+    const key = keys.egroup(egroup)
+    const result = await this.catalog.commit({ when: [{ key, revision }], remove: [key] })
+    if (result.ok) this.view.forget(key, result.revision)
+    return result.ok
+  }
+
+  onChange(listener: (egroup: EgroupId, record: EgroupRecord | undefined) => void): () => void {
+    return this.view.onChange((key, value) => listener(egroupOfKey(key), value))
+  }
+
+  close(): void {
+    this.view.close()
+  }
+}
+
+function ownerCondition(guard: OwnerGuard) {
+  return { key: keys.owner(guard.stream), revision: guard.revision }
+}
+
+function deposed(stream: VDiskId): HitherError {
+  return new HitherError('STALE_GENERATION', `another CVM owns vDisk ${stream} now`)
+}

@@ -1,0 +1,98 @@
+/** This node's extent store as a `NodeStore`; pulling a copy is the one thing that also needs the peers. */
+import type { Bitset } from '../base/bitset.ts'
+import { HitherError } from '../base/errors.ts'
+import { type EgroupId, type Generation, MiB, type NodeId, type SlotIndex, type Tier } from '../base/units.ts'
+import type { ExtentStore } from '../extent-store/extent-store.ts'
+import type { AppendRequest, CopyInfo, CopyState, ScrubReport, SliceRead, SlotSummary, StoredSlice } from '../extent-store/types.ts'
+import type { NewCopy, NodeStore, NodeStores, PullRequest } from './node-store.ts'
+
+/** One read of a pull: large enough to be sequential, small enough to let guest IO in between. */
+const PULL_CHUNK_BYTES = 1 * MiB
+
+export class LocalStore implements NodeStore {
+  readonly node: NodeId
+  private readonly store: ExtentStore
+  private readonly stores: () => NodeStores
+
+  constructor(node: NodeId, store: ExtentStore, stores: () => NodeStores) {
+    this.node = node
+    this.store = store
+    this.stores = stores
+  }
+
+  createCopy(copy: NewCopy): Promise<void> {
+    return this.store.createCopy(copy)
+  }
+
+  append(request: AppendRequest): Promise<void> {
+    return this.store.append(request)
+  }
+
+  syncCopy(egroup: EgroupId): Promise<void> {
+    return this.store.syncCopy(egroup)
+  }
+
+  fence(egroup: EgroupId, generation: Generation): Promise<{ length: number; state: CopyState }> {
+    return this.store.fence(egroup, generation)
+  }
+
+  seal(egroup: EgroupId, generation: Generation, length: number): Promise<void> {
+    return this.store.seal(egroup, generation, length)
+  }
+
+  async copyInfo(egroup: EgroupId): Promise<CopyInfo | undefined> {
+    return this.store.info(egroup)
+  }
+
+  readSlots(egroup: EgroupId, slots: readonly SlotIndex[]): Promise<SliceRead[]> {
+    return this.store.readSlots(egroup, slots)
+  }
+
+  readLog(egroup: EgroupId, offset: number, length: number): Promise<Uint8Array> {
+    return this.store.readLog(egroup, offset, length)
+  }
+
+  slots(egroup: EgroupId): Promise<SlotSummary[]> {
+    return this.store.slots(egroup)
+  }
+
+  dropCopy(egroup: EgroupId): Promise<void> {
+    return this.store.dropCopy(egroup)
+  }
+
+  compact(egroup: EgroupId, live: Bitset): Promise<{ freedBytes: number }> {
+    return this.store.compact(egroup, live)
+  }
+
+  repairSlot(egroup: EgroupId, slice: StoredSlice): Promise<void> {
+    return this.store.repairSlot(egroup, slice)
+  }
+
+  scrub(egroup: EgroupId): Promise<ScrubReport> {
+    return this.store.scrub(egroup)
+  }
+
+  moveTier(egroup: EgroupId, tier: Tier): Promise<{ movedBytes: number }> {
+    return this.store.moveTier(egroup, tier)
+  }
+
+  async pull(request: PullRequest): Promise<{ bytes: number }> {
+    const source = this.stores().of(request.from)
+    const info = await source.copyInfo(request.egroup)
+    if (info === undefined || info.kind !== 'full' || info.state !== 'sealed') {
+      throw new HitherError('COPY_MISSING', `${request.from} has no sealed copy of egroup ${request.egroup}`)
+    }
+    const { egroup, stream, generation, tier } = request
+    await this.store.importCopy(
+      { egroup, stream, generation, tier, length: info.length },
+      readInChunks(source, egroup, info.length),
+    )
+    return { bytes: info.length }
+  }
+}
+
+async function* readInChunks(source: NodeStore, egroup: EgroupId, length: number): AsyncIterable<Uint8Array> {
+  for (let at = 0; at < length; at += PULL_CHUNK_BYTES) {
+    yield await source.readLog(egroup, at, Math.min(PULL_CHUNK_BYTES, length - at))
+  }
+}

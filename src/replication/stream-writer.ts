@@ -1,0 +1,347 @@
+/**
+ * Fan-out append: one stream's frames onto RF nodes.
+ *
+ *   1. The frame is sealed for the open egroup: its id, generation, offset, first slot go into the header.
+ *   2. The same bytes go to all copies in parallel; each checks generation and offset, writes, syncs, answers.
+ *   3. All answered: the frame is acknowledged, and the stream's position moves behind it.
+ *
+ * A copy fails or is slow in step 2:
+ *   a. the egroup is sealed in the directory at the last length that *all* copies acknowledged, without the bad
+ *      copies (one compare-and-set, guarded by ownership),
+ *   b. the next egroup is opened on healthy nodes,
+ *   c. the same frame is sealed again for that one, and appended: full RF, no wait for a rebuild.
+ * A crash between a and c loses nothing that was acknowledged: the frame in flight was not.
+ * A crash before a leaves the egroup open; takeover seals it at its longest valid prefix. A frame that is found there
+ * and re-appended later too is harmless: replay applies records in log order, and the re-appended one comes last.
+ *
+ * Full egroups are sealed behind the writer's back, and the next one is opened when half of the current is used, so
+ * that neither costs a write any time.
+ */
+import { codeOf, HitherError, invariant } from '../base/errors.ts'
+import {
+  EGROUP_BYTES,
+  type EgroupId,
+  type Generation,
+  type NodeId,
+  SLOTS_MAX,
+  type Tier,
+  type VDiskId,
+} from '../base/units.ts'
+import type { IdAllocator } from '../cluster/ids.ts'
+import type { ContainerRecord, EgroupRecord } from '../cluster/records.ts'
+import type { FrameBuilder } from '../extent-store/frame-writer.ts'
+import type { Directory, OwnerGuard } from './directory.ts'
+import type { NodeStores } from './node-store.ts'
+
+/** Attempts to place one frame before the write fails. Each one drops at least one bad node. */
+const APPEND_ATTEMPTS_MAX = 6
+
+/** Where a frame went. */
+export interface Placement {
+  readonly egroup: EgroupId
+  readonly order: number
+  /** Log offset of the frame, and of what comes behind it. */
+  readonly offset: number
+  readonly endOffset: number
+  readonly baseSlot: number
+}
+
+export interface TargetChoice {
+  readonly node: NodeId
+  readonly tier: Tier
+}
+
+export interface StreamDeps {
+  readonly stores: NodeStores
+  readonly directory: Directory
+  readonly ids: IdAllocator
+  /**
+   * Healthy nodes for a new egroup, best first, without `avoid`. Throws `NO_SPACE` or `NO_REPLICAS` when there are
+   * fewer than `minCopies`.
+   */
+  readonly choose: (policy: ContainerRecord, avoid: ReadonlySet<NodeId>) => TargetChoice[]
+  readonly onSealedOnFailure: (egroup: EgroupId, dropped: readonly NodeId[]) => void
+  readonly onError: (where: string, error: unknown) => void
+}
+
+interface OpenEgroup {
+  readonly egroup: EgroupId
+  readonly order: number
+  readonly nodes: readonly NodeId[]
+  offset: number
+  nextSlot: number
+  /** `flush` durability: appended since the last sync. */
+  dirty: boolean
+}
+
+export class StreamWriter {
+  private readonly stream: VDiskId
+  private readonly generation: Generation
+  private readonly guard: OwnerGuard
+  private readonly policy: ContainerRecord
+  private readonly deps: StreamDeps
+  private nextOrder: number
+  private current: OpenEgroup | undefined
+  private ahead: Promise<OpenEgroup> | undefined
+  private readonly sealing = new Set<Promise<void>>()
+  private readonly unsynced = new Set<OpenEgroup>()
+  private last: { order: number; offset: number }
+  private closed = false
+
+  constructor(
+    stream: VDiskId,
+    generation: Generation,
+    guard: OwnerGuard,
+    policy: ContainerRecord,
+    firstOrder: number,
+    deps: StreamDeps,
+  ) {
+    this.stream = stream
+    this.generation = generation
+    this.guard = guard
+    this.policy = policy
+    this.nextOrder = firstOrder
+    this.last = { order: firstOrder, offset: 0 }
+    this.deps = deps
+  }
+
+  /** Place behind the last acknowledged frame. */
+  get position(): { readonly order: number; readonly offset: number } {
+    return this.last
+  }
+
+  /**
+   * Appends one frame. One call at a time. `sync`: durable on all copies when it resolves.
+   * Errors: `NO_SPACE`, `NO_REPLICAS` (nothing is applied), `STALE_GENERATION` (another CVM owns the stream).
+   */
+  async append(frame: FrameBuilder, sync: boolean): Promise<Placement> {
+    const bad = new Set<NodeId>()
+    for (let attempt = 0; attempt < APPEND_ATTEMPTS_MAX; attempt++) {
+      const target = await this.openFor(frame, bad)
+      const offset = target.offset
+      const baseSlot = target.nextSlot
+      const parts = frame.seal({
+        egroup: target.egroup,
+        generation: this.generation,
+        offset,
+        baseSlot,
+        stream: this.stream,
+      })
+      const failed = await this.fanOut(target, offset, parts, sync)
+      if (failed.length === 0) {
+        target.offset = offset + frame.frameBytes
+        target.nextSlot = baseSlot + frame.slotCount
+        this.last = { order: target.order, offset: target.offset }
+        if (!sync) {
+          target.dirty = true
+          this.unsynced.add(target)
+        }
+        if (target.offset >= EGROUP_BYTES / 2) this.openAhead()
+        return { egroup: target.egroup, order: target.order, offset, endOffset: target.offset, baseSlot }
+      }
+      for (const node of failed) bad.add(node)
+      await this.sealOnFailure(target, failed)
+    }
+    throw new HitherError('NO_REPLICAS', `no set of nodes took the write in ${APPEND_ATTEMPTS_MAX} attempts`)
+  }
+
+  /** Makes every frame appended so far durable on all copies (for `flush` durability). */
+  async sync(): Promise<void> {
+    const dirty = [...this.unsynced].filter((group) => group.dirty)
+    this.unsynced.clear()
+    await Promise.all(
+      dirty.map(async (group) => {
+        group.dirty = false
+        const results = await Promise.allSettled(
+          group.nodes.map((node) => this.deps.stores.of(node).syncCopy(group.egroup)),
+        )
+        const failed = group.nodes.filter((_, i) => results[i]!.status === 'rejected')
+        if (failed.length === 0) return
+        if (failed.length === group.nodes.length) {
+          group.dirty = true
+          this.unsynced.add(group)
+          throw new HitherError('NO_REPLICAS', `no copy of egroup ${group.egroup} could be synced`)
+        }
+        if (this.current === group) await this.sealOnFailure(group, failed)
+        else await this.dropCopies(group.egroup, failed)
+      }),
+    )
+  }
+
+  /** Seals what is open, so that the next owner starts with a clean stream. */
+  async close(): Promise<void> {
+    this.closed = true
+    if (this.ahead !== undefined) {
+      const opened = await this.ahead.catch(() => undefined)
+      this.ahead = undefined
+      if (opened !== undefined) this.sealBehind(opened)
+    }
+    if (this.current !== undefined) {
+      this.sealBehind(this.current)
+      this.current = undefined
+    }
+    while (this.sealing.size > 0) await Promise.all(this.sealing)
+  }
+
+  /** Waits for seals under way, so that what was full is sealed in the directory. */
+  async settle(): Promise<void> {
+    while (this.sealing.size > 0) await Promise.all(this.sealing)
+  }
+
+  private async openFor(frame: FrameBuilder, bad: ReadonlySet<NodeId>): Promise<OpenEgroup> {
+    invariant(frame.frameBytes <= EGROUP_BYTES, 'a frame fits into an egroup')
+    const current = this.current
+    if (current !== undefined) {
+      if (
+        current.offset + frame.frameBytes <= EGROUP_BYTES &&
+        current.nextSlot + frame.slotCount <= SLOTS_MAX
+      ) {
+        return current
+      }
+      this.current = undefined
+      this.sealBehind(current)
+    }
+    if (this.ahead !== undefined) {
+      const opened = await this.ahead.catch(() => undefined)
+      this.ahead = undefined
+      if (opened !== undefined) {
+        if (!opened.nodes.some((node) => bad.has(node))) {
+          this.current = opened
+          return opened
+        }
+        this.sealBehind(opened)
+      }
+    }
+    this.current = await this.open(bad)
+    return this.current
+  }
+
+  private openAhead(): void {
+    if (this.ahead !== undefined || this.closed) return
+    this.ahead = this.open(new Set())
+    // A failure shows when the egroup is needed; until then nobody waits for it.
+    this.ahead.catch(() => {})
+  }
+
+  /** Makes copies on the chosen nodes, then puts the egroup into the directory. */
+  private async open(bad: ReadonlySet<NodeId>): Promise<OpenEgroup> {
+    const avoid = new Set(bad)
+    let lastError: unknown
+    for (let attempt = 0; attempt < APPEND_ATTEMPTS_MAX; attempt++) {
+      let targets: TargetChoice[]
+      try {
+        targets = this.deps.choose(this.policy, avoid)
+      } catch (error) {
+        // A full node is a better explanation than a missing one.
+        throw codeOf(lastError) === 'NO_SPACE' ? lastError : error
+      }
+      const egroup = await this.deps.ids.egroup()
+      const order = this.nextOrder++
+      const results = await Promise.allSettled(
+        targets.map(({ node, tier }) =>
+          this.deps.stores
+            .of(node)
+            .createCopy({ egroup, stream: this.stream, generation: this.generation, tier }),
+        ),
+      )
+      const failed = targets.filter((_, i) => results[i]!.status === 'rejected')
+      if (failed.length === 0) {
+        const record: EgroupRecord = {
+          stream: this.stream,
+          order,
+          state: 'open',
+          length: 0,
+          generation: this.generation,
+          rf: this.policy.rf,
+          copies: targets.map(({ node, tier }) => ({ node, tier })),
+        }
+        await this.deps.directory.add(new Map([[egroup, record]]), this.guard)
+        return { egroup, order, nodes: targets.map((t) => t.node), offset: 0, nextSlot: 0, dirty: false }
+      }
+      for (const [i, target] of targets.entries()) {
+        const result = results[i]!
+        if (result.status === 'rejected') {
+          lastError = result.reason
+          avoid.add(target.node)
+        } else {
+          void this.deps.stores
+            .of(target.node)
+            .dropCopy(egroup)
+            .catch(() => {})
+        }
+      }
+    }
+    throw lastError
+  }
+
+  /** Returns the nodes that did not acknowledge. Throws when the stream belongs to another CVM. */
+  private async fanOut(
+    target: OpenEgroup,
+    offset: number,
+    parts: readonly Uint8Array[],
+    sync: boolean,
+  ): Promise<NodeId[]> {
+    const request = { egroup: target.egroup, generation: this.generation, offset, parts, sync }
+    const results = await Promise.allSettled(
+      target.nodes.map((node) => this.deps.stores.of(node).append(request)),
+    )
+    const failed: NodeId[] = []
+    for (const [i, result] of results.entries()) {
+      if (result.status === 'fulfilled') continue
+      if (codeOf(result.reason) === 'STALE_GENERATION') throw result.reason
+      failed.push(target.nodes[i]!)
+    }
+    return failed
+  }
+
+  private async sealOnFailure(group: OpenEgroup, failed: readonly NodeId[]): Promise<void> {
+    if (this.current === group) this.current = undefined
+    const kept = group.nodes.filter((node) => !failed.includes(node))
+    // When every copy failed, which of them is good is for recovery to find out: all stay listed.
+    const nodes = kept.length > 0 ? kept : group.nodes
+    await this.deps.directory.update(
+      group.egroup,
+      (record) => ({
+        ...record,
+        state: 'sealed',
+        length: group.offset,
+        copies: record.copies.filter((copy) => nodes.includes(copy.node)),
+      }),
+      this.guard,
+    )
+    this.deps.onSealedOnFailure(group.egroup, failed)
+    this.sealCopies(group, nodes)
+  }
+
+  private async dropCopies(egroup: EgroupId, failed: readonly NodeId[]): Promise<void> {
+    await this.deps.directory.update(
+      egroup,
+      (record) => ({ ...record, copies: record.copies.filter((copy) => !failed.includes(copy.node)) }),
+      this.guard,
+    )
+  }
+
+  /** Seals a full egroup in the background. */
+  private sealBehind(group: OpenEgroup): void {
+    const work = (async () => {
+      await this.deps.directory.update(
+        group.egroup,
+        (record) =>
+          record.state === 'sealed' ? undefined : { ...record, state: 'sealed', length: group.offset },
+        this.guard,
+      )
+      await this.sealCopies(group, group.nodes)
+    })()
+    const tracked = work
+      .catch((error: unknown) => this.deps.onError(`seal of egroup ${group.egroup}`, error))
+      .finally(() => this.sealing.delete(tracked))
+    this.sealing.add(tracked)
+  }
+
+  /** The directory has the truth; a copy that misses the call learns it when its node reconciles. */
+  private async sealCopies(group: OpenEgroup, nodes: readonly NodeId[]): Promise<void> {
+    await Promise.allSettled(
+      nodes.map((node) => this.deps.stores.of(node).seal(group.egroup, this.generation, group.offset)),
+    )
+  }
+}

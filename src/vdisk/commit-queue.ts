@@ -1,0 +1,201 @@
+/**
+ * Group commit of one vDisk: all that is waiting when the stream is free becomes one frame.
+ *
+ * Writers add slices and records to the open batch (synchronously, so the order of adding is the order of the log),
+ * then wait. One frame is under way at a time; meanwhile the next batch fills. When a frame is acknowledged its
+ * records are applied to the map in order, and then its writers hear.
+ *
+ * A frame that could not be placed (`NO_SPACE`, `NO_REPLICAS`) fails its own writers only: nothing of it is applied,
+ * and the directory has sealed the egroup before it. Any other error leaves the end of the log unknown, or says that
+ * another CVM owns the vDisk: the queue stops for good (`onFatal`), and recovery decides.
+ */
+import { codeOf, HitherError } from '../base/errors.ts'
+import { MiB } from '../base/units.ts'
+import type { ReplayPosition } from '../cluster/records.ts'
+import { FrameBuilder } from '../extent-store/frame-writer.ts'
+import type { Placement, StreamWriter } from '../replication/stream-writer.ts'
+
+/** Payload of one frame: large enough for a sequential write, small enough to fill egroups well. Bytes. */
+export const FRAME_PAYLOAD_BYTES = 1 * MiB
+/** Builders kept for reuse. */
+const SPARE_BATCHES_MAX = 2
+
+/** Egroup of a record: the frame's own, or none because the run is a hole. */
+export const OWN_EGROUP = 0
+export const HOLE = -1
+
+/** One frame in the making, and what to do when it is acknowledged. Parallel arrays: no object per record. */
+export class Batch {
+  readonly builder = new FrameBuilder(FRAME_PAYLOAD_BYTES)
+  readonly starts: number[] = []
+  readonly counts: number[] = []
+  readonly egroups: number[] = []
+  readonly refs: number[] = []
+  readonly fingerprintHi: number[] = []
+  readonly fingerprintLo: number[] = []
+  /** Relative slot << 3 | sub. */
+  readonly fingerprintRefs: number[] = []
+  readonly waiters: Array<{ resolve: (placement: Placement) => void; reject: (error: unknown) => void }> = []
+  /** Must be durable at once, whatever the container's durability. */
+  sync = false
+
+  addMapped(start: number, count: number, egroup: number, ref: number): void {
+    this.builder.addMapped(start, count, egroup, ref)
+    this.remember(start, count, egroup, ref)
+  }
+
+  addHole(start: number, count: number): void {
+    this.builder.addHole(start, count)
+    this.remember(start, count, HOLE, 0)
+  }
+
+  addFingerprint(hi: number, lo: number, ref: number): void {
+    this.builder.addFingerprint(hi, lo)
+    this.fingerprintHi.push(hi)
+    this.fingerprintLo.push(lo)
+    this.fingerprintRefs.push(ref)
+  }
+
+  reset(): void {
+    this.builder.reset()
+    this.starts.length = 0
+    this.counts.length = 0
+    this.egroups.length = 0
+    this.refs.length = 0
+    this.fingerprintHi.length = 0
+    this.fingerprintLo.length = 0
+    this.fingerprintRefs.length = 0
+    this.waiters.length = 0
+    this.sync = false
+  }
+
+  private remember(start: number, count: number, egroup: number, ref: number): void {
+    this.starts.push(start)
+    this.counts.push(count)
+    this.egroups.push(egroup)
+    this.refs.push(ref)
+  }
+}
+
+export interface CommitDeps {
+  readonly stream: StreamWriter
+  /** Every frame is durable when acknowledged. */
+  readonly syncEachFrame: boolean
+  /** Applies an acknowledged batch to the map and the indexes; must not throw. */
+  readonly apply: (batch: Batch, placement: Placement) => void
+  readonly onFatal: (error: unknown) => void
+}
+
+export class CommitQueue {
+  private readonly deps: CommitDeps
+  private open: Batch | undefined
+  private readonly full: Batch[] = []
+  private readonly spare: Batch[] = []
+  private pumping = false
+  private stopped: unknown
+  private appliedTo: ReplayPosition
+  private loggedBytes = 0
+
+  /** @param position place behind the last frame that is in the map. */
+  constructor(deps: CommitDeps, position: ReplayPosition) {
+    this.deps = deps
+    this.appliedTo = position
+  }
+
+  /** Place behind the last frame whose records are in the map. */
+  get applied(): ReplayPosition {
+    return this.appliedTo
+  }
+
+  /** Log bytes acknowledged, ever. */
+  get logged(): number {
+    return this.loggedBytes
+  }
+
+  /** The batch that takes the next `rawBytes` of slices. Add to it and call `commit` in the same turn. */
+  batch(rawBytes: number): Batch {
+    let open = this.open
+    if (open !== undefined && !open.builder.hasRoomFor(rawBytes)) {
+      this.full.push(open)
+      open = undefined
+    }
+    if (open === undefined) {
+      open = this.spare.pop() ?? new Batch()
+      this.open = open
+    }
+    return open
+  }
+
+  /** Resolves when the batch, with everything added to it, is acknowledged and applied. */
+  commit(batch: Batch, sync: boolean): Promise<Placement> {
+    if (this.stopped !== undefined) return Promise.reject(this.stopped)
+    if (sync) batch.sync = true
+    return new Promise((resolve, reject) => {
+      batch.waiters.push({ resolve, reject })
+      if (!this.pumping) void this.pump()
+    })
+  }
+
+  /** Fails everything that waits, and everything to come. */
+  stop(error: unknown): void {
+    if (this.stopped !== undefined) return
+    this.stopped = error
+    for (const batch of [...this.full, ...(this.open === undefined ? [] : [this.open])]) {
+      for (const waiter of batch.waiters) waiter.reject(error)
+      batch.waiters.length = 0
+    }
+    this.full.length = 0
+    this.open = undefined
+  }
+
+  private async pump(): Promise<void> {
+    this.pumping = true
+    // One turn of grace: what arrives in the same tick travels in the same frame.
+    await undefined
+    try {
+      for (let batch = this.take(); batch !== undefined; batch = this.take()) await this.append(batch)
+    } finally {
+      this.pumping = false
+    }
+  }
+
+  private take(): Batch | undefined {
+    const first = this.full.shift()
+    if (first !== undefined) return first
+    const open = this.open
+    if (open === undefined || open.waiters.length === 0) return undefined
+    this.open = undefined
+    return open
+  }
+
+  private async append(batch: Batch): Promise<void> {
+    let placement: Placement
+    try {
+      placement = await this.deps.stream.append(batch.builder, batch.sync || this.deps.syncEachFrame)
+    } catch (error) {
+      for (const waiter of batch.waiters) waiter.reject(error)
+      const code = codeOf(error)
+      if (code !== 'NO_SPACE' && code !== 'NO_REPLICAS') {
+        this.stop(new HitherError('NOT_OWNER', 'this CVM had to give the vDisk up', { cause: error }))
+        this.deps.onFatal(error)
+      }
+      this.recycle(batch)
+      return
+    }
+    if (this.stopped !== undefined) {
+      for (const waiter of batch.waiters) waiter.reject(this.stopped)
+      return
+    }
+    this.deps.apply(batch, placement)
+    this.appliedTo = { order: placement.order, offset: placement.endOffset }
+    this.loggedBytes += placement.endOffset - placement.offset
+    for (const waiter of batch.waiters) waiter.resolve(placement)
+    this.recycle(batch)
+  }
+
+  private recycle(batch: Batch): void {
+    if (this.spare.length >= SPARE_BATCHES_MAX) return
+    batch.reset()
+    this.spare.push(batch)
+  }
+}

@@ -1,0 +1,371 @@
+/**
+ * A vDisk on the CVM that owns it: read path, write path, group commit, map, checkpoints, snapshots, composed.
+ * `OwnedVDisk.activate` is the last part of a takeover: it loads the root and replays the log behind it.
+ */
+
+import type { AllocationRun } from '../api.ts'
+import { HitherError } from '../base/errors.ts'
+import { Mutex } from '../base/queue.ts'
+import { BLOCK_BYTES, MiB, VBLOCK_BYTES } from '../base/units.ts'
+import {
+  type ContainerRecord,
+  encodeRecord,
+  keys,
+  type RootRecord,
+  type SnapshotRecord,
+  type VDiskRecord,
+} from '../cluster/records.ts'
+import type { OwnerGuard } from '../replication/directory.ts'
+import type { Placement, StreamWriter } from '../replication/stream-writer.ts'
+import { allocationOf } from './allocation.ts'
+import { writeCheckpoint } from './checkpoint.ts'
+import { type Batch, CommitQueue, HOLE, OWN_EGROUP } from './commit-queue.ts'
+import type { VDiskServices } from './context.ts'
+import { VDiskCounters } from './counters.ts'
+import { loadPageWords } from './load-page.ts'
+import { PageMap } from './page-map.ts'
+import { ReadPath } from './read-path.ts'
+import { Reducer } from './reduce.ts'
+import { WritePath } from './write-path.ts'
+
+/** Log bytes after which a checkpoint starts: bounds the replay of a takeover. */
+const CHECKPOINT_LOG_BYTES = 128 * MiB
+/** Dirty leaf pages (2 KiB each) after which a checkpoint starts; at twice that, writes wait for it. */
+const CHECKPOINT_DIRTY_LEAVES = 8192
+/** An idle vDisk is checkpointed after this time, once. Milliseconds. */
+const IDLE_CHECKPOINT_MS = 10_000
+
+export interface Activation {
+  readonly record: VDiskRecord
+  readonly policy: ContainerRecord
+  readonly root: RootRecord
+  readonly guard: OwnerGuard
+  readonly generation: number
+  /** A writer whose first egroup comes behind everything that is in the stream. */
+  readonly stream: StreamWriter
+  /** Replays the log behind `root` into the map; returns frames applied. */
+  readonly replay: (map: PageMap) => Promise<number>
+}
+
+export class OwnedVDisk {
+  readonly id: number
+  readonly generation: number
+  readonly policy: ContainerRecord
+  readonly counters: VDiskCounters
+  readonly map: PageMap
+  readonly stream: StreamWriter
+  readonly guard: OwnerGuard
+  private record: VDiskRecord
+  private readonly services: VDiskServices
+  private readonly queue: CommitQueue
+  private readonly reads: ReadPath
+  private readonly writes: WritePath
+  private readonly checkpointing = new Mutex()
+  private checkpointAt = 0
+  private checkpointRunning: Promise<void> | undefined
+  private cancelIdle: (() => void) | undefined
+  private stopped: HitherError | undefined
+
+  private constructor(activation: Activation, services: VDiskServices) {
+    const { record, policy, root, guard, generation, stream } = activation
+    this.id = record.id
+    this.record = record
+    this.policy = policy
+    this.guard = guard
+    this.generation = generation
+    this.stream = stream
+    this.services = services
+    this.counters = new VDiskCounters(services.counters)
+    const loader = (ref: { egroup: number; slot: number }) => loadPageWords(services.reader, ref)
+    this.map = new PageMap(root.root, root.levels, root.mappedBlocks, loader, services.pages)
+    this.queue = new CommitQueue(
+      {
+        stream,
+        syncEachFrame: policy.durability === 'sync',
+        apply: (batch, placement) => this.apply(batch, placement),
+        onFatal: (error) => this.depose(error),
+      },
+      stream.position,
+    )
+    this.reads = new ReadPath(this.id, this.map, services, this.counters)
+    const reducer = new Reducer({
+      compression: policy.compression,
+      dedupe: policy.dedupe,
+      candidates: services.candidates,
+      cache: services.cache,
+      reader: services.reader,
+      onHit: services.onHit,
+      counters: this.counters,
+    })
+    this.writes = new WritePath({
+      map: this.map,
+      queue: this.queue,
+      reducer,
+      reads: this.reads,
+      throttle: () => this.throttle(),
+    })
+  }
+
+  static async activate(
+    activation: Activation,
+    services: VDiskServices,
+  ): Promise<{ vdisk: OwnedVDisk; replayedFrames: number }> {
+    const vdisk = new OwnedVDisk(activation, services)
+    await vdisk.map.grow(Math.ceil(activation.record.size / VBLOCK_BYTES))
+    const replayedFrames = await activation.replay(vdisk.map)
+    if (replayedFrames > 0) vdisk.armIdleCheckpoint()
+    return { vdisk, replayedFrames }
+  }
+
+  get size(): number {
+    return this.record.size
+  }
+
+  get name(): string {
+    return this.record.name
+  }
+
+  get info(): VDiskRecord {
+    return this.record
+  }
+
+  get mappedBytes(): number {
+    return this.map.mappedBlocks * BLOCK_BYTES
+  }
+
+  async readInto(offset: number, target: Uint8Array): Promise<void> {
+    this.check(offset, target.length)
+    if (target.length === 0) return
+    await this.reads.readInto(offset, target)
+    this.counters.countRead(target.length)
+  }
+
+  async write(offset: number, data: Uint8Array, sync: boolean): Promise<void> {
+    this.check(offset, data.length)
+    this.assertWritable()
+    if (data.length === 0) return
+    await this.writes.write(offset, data, sync)
+    this.counters.countWrite(data.length)
+    this.afterWrite()
+  }
+
+  async erase(offset: number, length: number, sync: boolean): Promise<void> {
+    this.check(offset, length)
+    this.assertWritable()
+    if (length === 0) return
+    await this.writes.erase(offset, length, sync)
+    this.afterWrite()
+  }
+
+  async flush(): Promise<void> {
+    this.assertServing()
+    if (this.policy.durability === 'flush') await this.stream.sync()
+  }
+
+  allocation(offset: number, length: number): Promise<AllocationRun[]> {
+    this.check(offset, length)
+    return allocationOf(this.map, offset, length)
+  }
+
+  /** Whether any block of the range is mapped. */
+  async hasData(offset: number, length: number): Promise<boolean> {
+    const end = Math.ceil((offset + length) / VBLOCK_BYTES)
+    const runs = await allocationOf(this.map, offset, Math.min(length, end * VBLOCK_BYTES - offset))
+    return runs.some((run) => run.data)
+  }
+
+  /**
+   * Changes the size. Shrinking over data is refused with `UNSAFE` unless `discardData`; what is cut off is erased
+   * first, so that growing again shows zeros.
+   */
+  async resize(size: number, discardData: boolean): Promise<void> {
+    this.assertWritable()
+    const old = this.record.size
+    if (size < old) {
+      if (!discardData && (await this.hasData(size, old - size))) {
+        throw new HitherError(
+          'UNSAFE',
+          `vDisk ${this.name} has data behind ${size} bytes; shrink the file system first, or discard the data`,
+        )
+      }
+      await this.writes.erase(size, old - size, true)
+    }
+    await this.checkpointing.run(() => this.map.grow(Math.ceil(size / VBLOCK_BYTES)))
+    const record: VDiskRecord = { ...this.record, size }
+    await this.putGuarded(keys.vdisk(this.id), record)
+    this.record = record
+  }
+
+  /** A read-only image of now: a checkpoint whose root is kept. */
+  async snapshot(name: string, createdAt: number): Promise<SnapshotRecord> {
+    this.assertServing()
+    const key = keys.snapshot(this.id, name)
+    return this.checkpointing.run(async () => {
+      const root = await this.checkpointLocked()
+      const record: SnapshotRecord = {
+        vdisk: this.id,
+        name,
+        size: this.record.size,
+        createdAt,
+        root: root.root,
+        levels: root.levels,
+        mappedBlocks: root.mappedBlocks,
+      }
+      const result = await this.services.catalog.commit({
+        when: [this.ownerCondition(), { key, revision: 0 }],
+        put: [{ key, value: encodeRecord(record) }],
+      })
+      if (!result.ok) {
+        const exists = (await this.services.catalog.get(key)) !== undefined
+        throw exists
+          ? new HitherError('ALREADY_EXISTS', `vDisk ${this.name} already has a snapshot ${name}`)
+          : new HitherError('STALE_GENERATION', `another CVM owns vDisk ${this.name} now`)
+      }
+      return record
+    })
+  }
+
+  /** Writes dirty map pages and moves the replay position. */
+  async checkpoint(): Promise<RootRecord> {
+    return this.checkpointing.run(() => this.checkpointLocked())
+  }
+
+  /** Ends service after IO under way, with everything in the catalog, so that the next owner replays nothing. */
+  async drain(): Promise<void> {
+    const error = new HitherError('NOT_OWNER', `vDisk ${this.name} is moving to another CVM`)
+    this.stopped = error
+    this.cancelIdle?.()
+    await this.writes.drained()
+    await this.checkpoint()
+    await this.stream.close()
+    this.queue.stop(error)
+    this.map.close()
+  }
+
+  /** Ends service now, without touching the log: another CVM owns the vDisk, or this one is stopping hard. */
+  abandon(error: HitherError): void {
+    this.stopped ??= error
+    this.cancelIdle?.()
+    this.queue.stop(error)
+  }
+
+  private check(offset: number, length: number): void {
+    this.assertServing()
+    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
+      throw new HitherError(
+        'BAD_ARGUMENT',
+        `offset ${offset} and length ${length} must be whole and not negative`,
+      )
+    }
+    if (offset + length > this.record.size) {
+      throw new HitherError(
+        'OUT_OF_RANGE',
+        `${length} bytes at ${offset} reach past the end of vDisk ${this.name} (${this.record.size} bytes)`,
+      )
+    }
+  }
+
+  private assertServing(): void {
+    if (this.stopped !== undefined) throw this.stopped
+  }
+
+  private assertWritable(): void {
+    if (this.record.readOnly === true) {
+      throw new HitherError('BAD_ARGUMENT', `vDisk ${this.name} is read-only`)
+    }
+    this.services.assertCanServe()
+  }
+
+  private ownerCondition() {
+    return { key: keys.owner(this.id), revision: this.guard.revision }
+  }
+
+  private async putGuarded(key: string, record: unknown): Promise<void> {
+    const result = await this.services.catalog.commit({
+      when: [this.ownerCondition()],
+      put: [{ key, value: encodeRecord(record) }],
+    })
+    if (!result.ok) throw new HitherError('STALE_GENERATION', `another CVM owns vDisk ${this.name} now`)
+  }
+
+  private async checkpointLocked(): Promise<RootRecord> {
+    this.checkpointAt = this.queue.logged
+    return writeCheckpoint({
+      vdisk: this.id,
+      map: this.map,
+      queue: this.queue,
+      catalog: this.services.catalog,
+      guard: this.guard,
+      syncLog: () => (this.policy.durability === 'flush' ? this.stream.sync() : Promise.resolve()),
+    })
+  }
+
+  /** Applies an acknowledged frame: in the order of the log, synchronously. */
+  private apply(batch: Batch, placement: Placement): void {
+    const { starts, counts, egroups, refs } = batch
+    const base = placement.baseSlot << 3
+    for (let i = 0; i < starts.length; i++) {
+      const egroup = egroups[i]!
+      if (egroup === HOLE) this.map.setRun(starts[i]!, counts[i]!, 0, 0)
+      else if (egroup === OWN_EGROUP)
+        this.map.setRun(starts[i]!, counts[i]!, placement.egroup, refs[i]! + base)
+      else this.map.setRun(starts[i]!, counts[i]!, egroup, refs[i]!)
+    }
+    const { fingerprintHi, fingerprintLo, fingerprintRefs } = batch
+    for (let i = 0; i < fingerprintHi.length; i++) {
+      const hi = fingerprintHi[i]!
+      const lo = fingerprintLo[i]!
+      const ref = fingerprintRefs[i]! + base
+      this.services.candidates.insert(hi, lo, placement.egroup, ref)
+      this.services.onFingerprints(hi, lo, placement.egroup, ref)
+    }
+  }
+
+  private afterWrite(): void {
+    if (this.stopped !== undefined) return
+    const logged = this.queue.logged - this.checkpointAt
+    if (logged >= CHECKPOINT_LOG_BYTES || this.map.dirtyLeaves >= CHECKPOINT_DIRTY_LEAVES)
+      this.startCheckpoint()
+    else this.armIdleCheckpoint()
+  }
+
+  private armIdleCheckpoint(): void {
+    if (this.cancelIdle !== undefined) return
+    const loggedAtArm = this.queue.logged
+    this.cancelIdle = this.services.clock.after(IDLE_CHECKPOINT_MS, () => {
+      this.cancelIdle = undefined
+      if (this.stopped !== undefined) return
+      // Still busy: the size trigger takes care; look again later.
+      if (this.queue.logged !== loggedAtArm) this.armIdleCheckpoint()
+      else if (this.map.dirtyLeaves > 0) this.startCheckpoint()
+    })
+  }
+
+  private startCheckpoint(): void {
+    if (this.checkpointRunning !== undefined) return
+    this.checkpointRunning = this.checkpoint()
+      .then(
+        () => {},
+        (error: unknown) => {
+          if (this.stopped === undefined) this.services.onError(`checkpoint of vDisk ${this.name}`, error)
+        },
+      )
+      .finally(() => {
+        this.checkpointRunning = undefined
+      })
+  }
+
+  private throttle(): Promise<void> | undefined {
+    if (this.map.dirtyLeaves < CHECKPOINT_DIRTY_LEAVES * 2) return undefined
+    this.startCheckpoint()
+    return this.checkpointRunning
+  }
+
+  private depose(error: unknown): void {
+    if (this.stopped !== undefined) return
+    this.abandon(
+      new HitherError('NOT_OWNER', `this CVM does not serve vDisk ${this.name} any more`, { cause: error }),
+    )
+    this.services.onDeposed(this.id, error)
+  }
+}

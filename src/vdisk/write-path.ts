@@ -1,0 +1,188 @@
+/**
+ * Write path of an owned vDisk (DESIGN §2): bound and order → reduce → batch → append to all copies → apply → answer.
+ *
+ *   1. Take one of N places (the only back-pressure), and the block range: overlapping writes go one after the other,
+ *      so a write that does not cover whole blocks reads the rest first without losing a neighbour's bytes.
+ *   2. Pin the leaves of the map, so that applying is synchronous.
+ *   3. Reduce up to 1 MiB at a time into the open batch, and wait for its acknowledgement. A piece of up to 1 MiB is
+ *      in one frame, so after a crash it is there whole or not at all.
+ */
+
+import { Semaphore } from '../base/queue.ts'
+import { RangeLock } from '../base/range-lock.ts'
+import { BLOCK_BYTES, BLOCKS_PER_VBLOCK } from '../base/units.ts'
+import type { CommitQueue } from './commit-queue.ts'
+import type { PageMap } from './page-map.ts'
+import type { ReadPath } from './read-path.ts'
+import { PLAN_BLOCKS_MAX, type Reducer } from './reduce.ts'
+
+/** Writes of one vDisk under way; more wait. */
+const IN_FLIGHT_MAX = 256
+/** Pieces of one long write that may be under way together: bounds its memory. */
+const PIECES_AHEAD_MAX = 4
+/** vBlocks that one hole record of a trim may pin. */
+const ERASE_VBLOCKS_MAX = 64
+
+export interface WritePathDeps {
+  readonly map: PageMap
+  readonly queue: CommitQueue
+  readonly reducer: Reducer
+  readonly reads: ReadPath
+  /** Waits when too many leaves are dirty. */
+  readonly throttle: () => Promise<void> | undefined
+}
+
+export class WritePath {
+  private readonly deps: WritePathDeps
+  private readonly places = new Semaphore(IN_FLIGHT_MAX)
+  private readonly ranges = new RangeLock()
+
+  constructor(deps: WritePathDeps) {
+    this.deps = deps
+  }
+
+  /** Writes `data` at byte `offset`; the range lies inside the vDisk. */
+  async write(offset: number, data: Uint8Array, sync: boolean): Promise<void> {
+    const start = Math.floor(offset / BLOCK_BYTES)
+    const end = Math.ceil((offset + data.length) / BLOCK_BYTES)
+    await this.enter(start, end)
+    try {
+      const aligned = data.length === (end - start) * BLOCK_BYTES
+      const blocks = aligned ? data : await this.fillEdges(offset, data, start, end)
+      await this.writeBlocks(start, end, blocks, sync)
+    } finally {
+      this.leave(start, end)
+    }
+  }
+
+  /** The range reads as zeros from here on. Edges that do not cover a block are zeroed, the rest becomes holes. */
+  async erase(offset: number, length: number, sync: boolean): Promise<void> {
+    const stop = offset + length
+    const start = Math.floor(offset / BLOCK_BYTES)
+    const end = Math.ceil(stop / BLOCK_BYTES)
+    await this.enter(start, end)
+    try {
+      const innerStart = Math.ceil(offset / BLOCK_BYTES)
+      const innerEnd = Math.floor(stop / BLOCK_BYTES)
+      if (innerStart > innerEnd) {
+        await this.zeroPart(start, offset, stop, sync)
+        return
+      }
+      if (start < innerStart) await this.zeroPart(start, offset, innerStart * BLOCK_BYTES, sync)
+      if (innerStart < innerEnd) await this.eraseBlocks(innerStart, innerEnd, sync)
+      if (innerEnd < end) await this.zeroPart(innerEnd, innerEnd * BLOCK_BYTES, stop, sync)
+    } finally {
+      this.leave(start, end)
+    }
+  }
+
+  /** Resolves when no write is under way. */
+  drained(): Promise<void> {
+    return this.places.drained()
+  }
+
+  private async enter(start: number, end: number): Promise<void> {
+    if (!this.places.tryAcquire()) await this.places.acquire()
+    if (!this.ranges.tryLock(start, end)) await this.ranges.lock(start, end)
+    const throttled = this.deps.throttle()
+    if (throttled !== undefined) await throttled
+  }
+
+  private leave(start: number, end: number): void {
+    this.ranges.unlock(start, end)
+    this.places.release()
+  }
+
+  /** Whole blocks around `data`, with what the vDisk holds now at the edges. The range is locked. */
+  private async fillEdges(offset: number, data: Uint8Array, start: number, end: number): Promise<Uint8Array> {
+    const blocks = new Uint8Array((end - start) * BLOCK_BYTES)
+    const head = offset - start * BLOCK_BYTES
+    const tail = head + data.length
+    const lastBlock = blocks.length - BLOCK_BYTES
+    if (head > 0) await this.deps.reads.fill(start, blocks.subarray(0, BLOCK_BYTES))
+    if (tail < blocks.length && (lastBlock > 0 || head === 0)) {
+      await this.deps.reads.fill(end - 1, blocks.subarray(lastBlock))
+    }
+    blocks.set(data, head)
+    return blocks
+  }
+
+  private async zeroPart(block: number, from: number, to: number, sync: boolean): Promise<void> {
+    const bytes = new Uint8Array(BLOCK_BYTES)
+    await this.deps.reads.fill(block, bytes)
+    bytes.fill(0, from - block * BLOCK_BYTES, to - block * BLOCK_BYTES)
+    await this.writeBlocks(block, block + 1, bytes, sync)
+  }
+
+  private async writeBlocks(start: number, end: number, data: Uint8Array, sync: boolean): Promise<void> {
+    if (end - start <= PLAN_BLOCKS_MAX) return this.writePiece(start, end, data, 0, sync)
+    const ahead: Array<Promise<void>> = []
+    let failure: unknown
+    const track = (piece: Promise<void>) => {
+      ahead.push(
+        piece.catch((error: unknown) => {
+          failure ??= error
+        }),
+      )
+    }
+    for (let from = start; from < end && failure === undefined; from += PLAN_BLOCKS_MAX) {
+      const to = Math.min(end, from + PLAN_BLOCKS_MAX)
+      track(this.writePiece(from, to, data, (from - start) * BLOCK_BYTES, sync))
+      if (ahead.length >= PIECES_AHEAD_MAX) await ahead.shift()
+    }
+    await Promise.all(ahead)
+    if (failure !== undefined) throw failure
+  }
+
+  private async writePiece(
+    start: number,
+    end: number,
+    data: Uint8Array,
+    dataOffset: number,
+    sync: boolean,
+  ): Promise<void> {
+    const { map, reducer, queue } = this.deps
+    const pinned = map.pin(start, end)
+    if (pinned !== undefined) await pinned
+    const plan = reducer.takePlan()
+    try {
+      const count = end - start
+      const verifying = reducer.classify(plan, data, dataOffset, count)
+      if (verifying !== undefined) await verifying
+      const batch = queue.batch(plan.uniqueBlocks * BLOCK_BYTES)
+      reducer.emit(batch, plan, start, data, dataOffset, count)
+      await queue.commit(batch, sync)
+    } finally {
+      reducer.returnPlan(plan)
+      map.unpin(start, end)
+    }
+  }
+
+  /** Holes over what is allocated; what never was written costs nothing. */
+  private async eraseBlocks(start: number, end: number, sync: boolean): Promise<void> {
+    const { map, queue } = this.deps
+    const lastVBlock = Math.ceil(end / BLOCKS_PER_VBLOCK)
+    let vblock = Math.floor(start / BLOCKS_PER_VBLOCK)
+    for (;;) {
+      vblock = await map.nextAllocated(vblock, lastVBlock)
+      if (vblock >= lastVBlock) return
+      const from = Math.max(start, vblock * BLOCKS_PER_VBLOCK)
+      let next = vblock + 1
+      while (next < lastVBlock && next - vblock < ERASE_VBLOCKS_MAX) {
+        if ((await map.nextAllocated(next, next + 1)) !== next) break
+        next++
+      }
+      const to = Math.min(end, next * BLOCKS_PER_VBLOCK)
+      const pinned = map.pin(from, to)
+      if (pinned !== undefined) await pinned
+      try {
+        const batch = queue.batch(0)
+        batch.addHole(from, to - from)
+        await queue.commit(batch, sync)
+      } finally {
+        map.unpin(from, to)
+      }
+      vblock = next
+    }
+  }
+}
