@@ -36,9 +36,9 @@ const AHEAD_MAX = 256
 const CONFIDENCE_MIN = 0.6
 /** … and up to this one as prefetched blocks stay unread. */
 const CONFIDENCE_MAX = 0.95
-/** Unread blocks of streams at which the highest confidence is asked: 2 MiB, plus a twentieth of what was used. */
-const UNREAD_FIRST = 512
-const UNREAD_PER_USED = 1 / 20
+/** Unread blocks of streams at which the highest confidence is asked: 4 MiB, plus 3 % of what was used. */
+const UNREAD_FIRST = 1024
+const UNREAD_PER_USED = 0.03
 /** Most blocks on the wire beyond what `never` would have cost: 32 MiB. */
 const OVERDRAFT_MAX = 8192
 /** Savings remembered against later guesses: 32 MiB. */

@@ -3,7 +3,7 @@
  * Three scattered remote reads in a region, and its rest is fetched.
  *
  * Such guesses are good or bad by workload, so they have a budget of their own that only success enlarges: the blocks
- * fetched and not yet read may be 1 MiB, plus four times what was read of earlier ones. Once guesses have proved right,
+ * fetched and not yet read may be 768 KiB, plus four times what was read of earlier ones. Once guesses have proved right,
  * a region next to such regions needs fewer reads to follow.
  */
 import type { BlockIndex } from '../../base/units.ts'
@@ -13,8 +13,8 @@ const REGIONS = 4096
 const READS_NEEDED = 3
 /** Neighbours on each side that speak for a region. */
 const NEIGHBOURS = 4
-/** Blocks: 1 MiB. */
-const BUDGET_FIRST = 256
+/** Blocks: 768 KiB. */
+const BUDGET_FIRST = 192
 const BUDGET_PER_USED = 4
 /** Guesses are trusted when this many blocks, and this part of all that were fetched, have been read. */
 const TRUSTED_USED_MIN = 256

@@ -14,8 +14,8 @@ const PAUSE_MS = 2_000
 /** Blocks. */
 const OVERLAP = 1
 const GAP = 4
-/** Largest number of reads that the window runs ahead. */
-const READS_AHEAD_MAX = 8
+/** A window of so many blocks (256 KiB, about what 10 Gb/s carry in 200 µs) does not grow further. */
+const WINDOW_GROWN = 64
 
 const FREE = 0
 const RUNNING = 1
@@ -151,7 +151,7 @@ export class StreamTable {
     this.#lastAdvance[stream] = Math.max(1, advance)
     this.#shrunk = count < this.#largestRead[stream]! - OVERLAP
     if (count > this.#largestRead[stream]!) this.#largestRead[stream] = count
-    if (late) this.#readsAhead[stream] = Math.min(READS_AHEAD_MAX, this.#readsAhead[stream]! * 2)
+    if (late && this.window(stream) < WINDOW_GROWN) this.#readsAhead[stream]! *= 2
   }
 
   #pause(stream: StreamIndex): void {
