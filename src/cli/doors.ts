@@ -8,7 +8,6 @@ import type { HostDoor, HostDoors } from '../frontend/control/index.ts'
 
 export interface NbdDoor {
   readonly url: string
-  readonly port: number
   close(): Promise<void>
 }
 

@@ -7,7 +7,7 @@
  */
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import type { Cluster, ClusterEvent, ClusterSettings } from '../../api.ts'
+import type { Cluster, ClusterSettings } from '../../api.ts'
 import { HitherError } from '../../base/errors.ts'
 import type { ControlServer, ControlServerOptions, HostDoor } from '../../frontend/control/index.ts'
 import { type Bind, type CommandContext, withExample } from '../context.ts'
@@ -95,15 +95,11 @@ async function runCluster(context: CommandContext, options: StartOptions, parts:
 
   // What is open, to be closed in reverse; also when a later step fails.
   const open: Array<() => Promise<void>> = []
-  const stopEvents = new AbortController()
   try {
     const cluster = await parts.openCluster(location, settingsOf(options))
     open.push(() => cluster.close())
-    const events = printEvents(context, cluster.events({ signal: stopEvents.signal }))
-    open.push(() => {
-      stopEvents.abort()
-      return events.done
-    })
+    const events = printEvents(context, cluster)
+    open.push(() => events.stop())
     const doors = new Doors(cluster, parts.serveNbd, { host: options.host, basePort: options.nbdPort })
     await doors.open()
     open.push(() => doors.close())
@@ -147,26 +143,32 @@ function settingsOf(options: StartOptions): ClusterSettings {
 }
 
 /** Prints events from `start` on, so that "ready" is the first line; those before it are not lost. */
-function printEvents(
-  context: CommandContext,
-  events: AsyncIterable<ClusterEvent>,
-): { start(): void; readonly done: Promise<void> } {
-  let start = () => {}
-  const started = new Promise<void>((resolve) => {
-    start = resolve
+function printEvents(context: CommandContext, cluster: Cluster): { start(): void; stop(): Promise<void> } {
+  const over = new AbortController()
+  let begin: (wanted: boolean) => void = () => {}
+  const begun = new Promise<boolean>((resolve) => {
+    begin = resolve
   })
   const print = async () => {
-    const iterator = events[Symbol.asyncIterator]()
+    const iterator = cluster.events({ signal: over.signal })[Symbol.asyncIterator]()
     // Asking for the first event subscribes; printing waits for "ready".
     let next = iterator.next()
-    await started
+    if (!(await begun)) return
     for (let step = await next; step.done !== true; step = await next) {
       await context.printLine(context.json ? eventJson(step.value) : eventLine(step.value))
       next = iterator.next()
     }
   }
   // A subscription may end by throwing the signal's reason: the end all the same.
-  return { start, done: print().catch(() => {}) }
+  const printed = print().catch(() => {})
+  return {
+    start: () => begin(true),
+    stop: () => {
+      over.abort()
+      begin(false)
+      return printed
+    },
+  }
 }
 
 interface Running {

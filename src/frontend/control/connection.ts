@@ -72,12 +72,13 @@ export class ControlConnection {
 
   /** Starts what may start, and reads on unless something is full. Throws `PROTOCOL_ERROR`. */
   #pump(): void {
-    while (this.#waiting.length > 0 && this.#running.size < REQUESTS_IN_FLIGHT_MAX && !this.#over) {
-      this.#handle(this.#waiting.shift()!)
-    }
-    const full = this.#waiting.length > 0 || this.#socket.writableLength > OUTPUT_BYTES_MAX
-    if (full) this.#socket.pause()
+    while (this.#waiting.length > 0 && this.#hasRoom()) this.#handle(this.#waiting.shift()!)
+    if (this.#waiting.length > 0 || !this.#hasRoom()) this.#socket.pause()
     else this.#socket.resume()
+  }
+
+  #hasRoom(): boolean {
+    return this.#running.size < REQUESTS_IN_FLIGHT_MAX && this.#socket.writableLength <= OUTPUT_BYTES_MAX
   }
 
   #handle(message: Message): void {

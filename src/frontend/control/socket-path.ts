@@ -4,7 +4,7 @@
  * a small pointer file instead; clients follow it without noticing.
  */
 import { createHash } from 'node:crypto'
-import { chmod, lstat, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
@@ -35,19 +35,16 @@ export async function ownFolder(folder: string): Promise<boolean> {
  * something else is in the way.
  */
 export async function claimSocketPath(path: string): Promise<string> {
-  await mkdir(dirname(path), { recursive: true })
+  await makeFolderOf(path)
   const before = await resolveSocketPath(path)
   if (before !== undefined && (await isListening(before))) {
     throw new HitherError('DATA_IN_USE', `another cluster listens at ${path}`)
   }
   if (before !== undefined) await removeSocketPath(path, before)
-  if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX) {
-    await makeRuntimeFolderFor(path)
-    return path
-  }
+  if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX) return path
   const name = createHash('sha256').update(resolve(path)).digest('hex').slice(0, 16)
   const target = join(runtimeFolder(), `${name}.sock`)
-  await makeRuntimeFolderFor(target)
+  await makeFolderOf(target)
   if (await isListening(target)) {
     throw new HitherError('DATA_IN_USE', `another cluster listens at ${path}`)
   }
@@ -77,14 +74,16 @@ export async function resolveSocketPath(path: string): Promise<string | undefine
   throw new HitherError('BAD_SETTING', `${path} is not a control socket`)
 }
 
-async function makeRuntimeFolderFor(path: string): Promise<void> {
-  const folder = runtimeFolder()
-  if (dirname(path) !== folder) return
+async function makeFolderOf(path: string): Promise<void> {
+  const folder = dirname(path)
+  if (folder !== runtimeFolder()) {
+    await mkdir(folder, { recursive: true })
+    return
+  }
   await mkdir(folder, { recursive: true, mode: 0o700 })
   if (!(await ownFolder(folder))) {
     throw new HitherError('BAD_SETTING', `${folder} must belong to you and be closed to others (mode 700)`)
   }
-  await chmod(folder, 0o700)
 }
 
 function isListening(path: string): Promise<boolean> {
