@@ -13,6 +13,7 @@
  */
 import type { AllocationRun } from '../../api.ts'
 import { invariant } from '../../base/errors.ts'
+import { HEADROOM_BYTES } from './buffer-pool.ts'
 import { encodeMessage } from './errors.ts'
 import { COPY_BYTES_MAX, type ReplyWriter } from './reply-writer.ts'
 import {
@@ -68,8 +69,8 @@ export function replyError(
 }
 
 /**
- * The answer to a READ. Returns `true` when the data was copied: the caller may use its buffer again. Else `pooled`, in
- * which the data lies, belongs to the writer until it is sent.
+ * The answer to a READ: `data`, which lies in `pooled` right behind the headroom. Returns `true` when the data was
+ * copied: the caller may use `pooled` again. Else it belongs to the writer until it is sent.
  */
 export function replyData(
   out: ReplyWriter,
@@ -79,20 +80,31 @@ export function replyData(
   structured: boolean,
 ): boolean {
   const length = data.length
-  const copied = length <= COPY_BYTES_MAX
   const headerBytes = structured ? CHUNK_HEADER_BYTES + OFFSET_BYTES : SIMPLE_REPLY_BYTES
-  const at = out.reserve(copied ? headerBytes + length : headerBytes)
-  const target = out.buffer
-  if (structured) {
-    const payloadBytes = OFFSET_BYTES + length
-    writeOnlyChunk(target, at, CHUNK_OFFSET_DATA, request.cookieHigh, request.cookieLow, payloadBytes)
-    writeU64(target, request.offset, at + CHUNK_HEADER_BYTES)
-  } else {
-    writeSimpleReply(target, at, 0, request.cookieHigh, request.cookieLow)
+  if (length > COPY_BYTES_MAX) {
+    writeDataHeader(pooled, HEADROOM_BYTES - headerBytes, request, length, structured)
+    out.append(pooled.subarray(HEADROOM_BYTES - headerBytes, HEADROOM_BYTES + length), pooled)
+    return false
   }
-  if (copied) data.copy(target, at + headerBytes)
-  else out.append(data, pooled)
-  return copied
+  const at = out.reserve(headerBytes + length)
+  writeDataHeader(out.buffer, at, request, length, structured)
+  data.copy(out.buffer, at + headerBytes)
+  return true
+}
+
+function writeDataHeader(
+  target: Buffer,
+  at: number,
+  request: Cookie & { readonly offset: number },
+  length: number,
+  structured: boolean,
+): void {
+  if (!structured) {
+    writeSimpleReply(target, at, 0, request.cookieHigh, request.cookieLow)
+    return
+  }
+  writeOnlyChunk(target, at, CHUNK_OFFSET_DATA, request.cookieHigh, request.cookieLow, OFFSET_BYTES + length)
+  writeU64(target, request.offset, at + CHUNK_HEADER_BYTES)
 }
 
 /** The answer to a READ of nothing. */

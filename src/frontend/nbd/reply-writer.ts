@@ -15,7 +15,7 @@ import { KiB } from '../../base/units.ts'
 import type { BufferPool } from './buffer-pool.ts'
 
 /** Payloads up to this are copied into the batch. */
-export const COPY_BYTES_MAX = 16 * KiB
+export const COPY_BYTES_MAX = 1 * KiB
 /** Holds the replies to 32 reads of 4 KiB, with room to spare. */
 const BATCH_BYTES = 256 * KiB
 

@@ -22,7 +22,7 @@ import type { Socket } from 'node:net'
 import type { AllocationRun, VDisk, WriteOptions } from '../../api.ts'
 import { asHitherError } from '../../base/errors.ts'
 import { GiB } from '../../base/units.ts'
-import type { BufferPool } from './buffer-pool.ts'
+import { type BufferPool, HEADROOM_BYTES } from './buffer-pool.ts'
 import type { ByteBudget } from './byte-budget.ts'
 import { errnoOf } from './errors.ts'
 import { replyBlockStatus, replyData, replyDone, replyError, replyNoData } from './replies.ts'
@@ -237,7 +237,7 @@ export class Transmission implements RequestSink, RequestContext {
   #readInto(slot: Slot, length: number): void {
     const pooled = slot.pooled ?? this.#limits.pool.take(length)
     slot.pooled = pooled
-    slot.target = pooled.length === length ? pooled : pooled.subarray(0, length)
+    slot.target = pooled.subarray(HEADROOM_BYTES, HEADROOM_BYTES + length)
     this.#vdisk.readInto(slot.offset, slot.target).then(slot.done, slot.failed)
   }
 
