@@ -2,7 +2,13 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { hash64, hashOut } from '../../src/base/hash.ts'
 import { SECTOR_BYTES } from '../../src/base/units.ts'
-import { HEADER, HEADER_BYTES, packRef, RECORD_HOLE, RECORD_MAPPED } from '../../src/extent-store/frame-format.ts'
+import {
+  HEADER,
+  HEADER_BYTES,
+  packRef,
+  RECORD_HOLE,
+  RECORD_MAPPED,
+} from '../../src/extent-store/frame-format.ts'
 import { headBytesAt, parseFrame, parseHead, verifySlices } from '../../src/extent-store/frame-reader.ts'
 import { FrameBuilder } from '../../src/extent-store/frame-writer.ts'
 import { CODEC_LZ4, CODEC_RAW, KIND_DATA, KIND_PAGE } from '../../src/extent-store/types.ts'

@@ -1,7 +1,7 @@
 /** Makes egroups for the tests: known bytes for every slot, frames as the layers above would build them. */
 import { decompressInto } from '../../src/base/codec.ts'
 import { hash64, hashOut } from '../../src/base/hash.ts'
-import { BLOCK_BYTES, MiB, type Tier } from '../../src/base/units.ts'
+import { BLOCK_BYTES, KiB, MiB, type Tier } from '../../src/base/units.ts'
 import { ExtentStore } from '../../src/extent-store/extent-store.ts'
 import { FrameBuilder } from '../../src/extent-store/frame-writer.ts'
 import { CODEC_LZ4, KIND_DATA, type SliceRead, type StoredSlice } from '../../src/extent-store/types.ts'
@@ -26,6 +26,15 @@ export function randomOf(seed: number): Random {
 
 /** The raw bytes that slot `slot` of `egroup` holds in all tests; `blocks` of 4 KiB. Every other slot shrinks. */
 export function rawOf(egroup: number, slot: number, blocks: number): Uint8Array {
+  const key = `${egroup} ${slot} ${blocks}`
+  const known = raws.get(key) ?? makeRaw(egroup, slot, blocks)
+  raws.set(key, known)
+  return known
+}
+
+const raws = new Map<string, Uint8Array>()
+
+function makeRaw(egroup: number, slot: number, blocks: number): Uint8Array {
   const bytes = new Uint8Array(blocks * BLOCK_BYTES)
   const random = randomOf(egroup * 65_537 + slot + 1)
   const words = new Uint32Array(bytes.buffer)
@@ -100,9 +109,12 @@ export function lengthOf(parts: readonly Uint8Array[]): number {
   return parts.reduce((sum, part) => sum + part.length, 0)
 }
 
+const storedBuilder = new FrameBuilder(64 * KiB)
+
 /** The slice as the frame builder would store it, on its own. */
 export function storedOf(egroup: number, slot: number, blocks: number): StoredSlice {
-  const builder = new FrameBuilder(64 * 1024)
+  const builder = storedBuilder
+  builder.reset()
   const raw = rawOf(egroup, slot, blocks)
   builder.addSlice(raw, 0, raw.length, KIND_DATA, true)
   const [head, payload] = builder.seal({ egroup, generation: 1, offset: 0, baseSlot: 0, stream: STREAM })

@@ -18,33 +18,37 @@ describe('unit allocator', () => {
       fc.record({ grow: fc.nat(1000), by: fc.integer({ min: 1, max: 8 }) }),
     )
     fc.assert(
-      fc.property(fc.integer({ min: 33, max: 300 }), fc.array(command, { maxLength: 60 }), (units, commands) => {
-        const allocator = new UnitAllocator(units)
-        const taken: Extent[][] = []
-        for (const each of commands) {
-          if ('take' in each) {
-            const fits = allocator.freeUnits - each.take >= each.keep
-            const extents = allocator.allocate(each.take, each.keep)
-            expect(extents !== undefined).toBe(fits)
-            if (extents) taken.push(extents)
-          } else if (taken.length > 0 && 'give' in each) {
-            allocator.free(taken.splice(each.give % taken.length, 1)[0]!)
-          } else if (taken.length > 0 && 'grow' in each) {
-            const at = each.grow % taken.length
-            const before = unitsOf(taken[at]!)
-            const grown = allocator.extend(taken[at]!, each.by, 0)
-            if (grown) {
-              expect(unitsOf(grown).slice(0, before.length)).toEqual(before)
-              expect(unitsOf(grown).length).toBe(before.length + each.by)
-              taken[at] = grown
+      fc.property(
+        fc.integer({ min: 33, max: 300 }),
+        fc.array(command, { maxLength: 60 }),
+        (units, commands) => {
+          const allocator = new UnitAllocator(units)
+          const taken: Extent[][] = []
+          for (const each of commands) {
+            if ('take' in each) {
+              const fits = allocator.freeUnits - each.take >= each.keep
+              const extents = allocator.allocate(each.take, each.keep)
+              expect(extents !== undefined).toBe(fits)
+              if (extents) taken.push(extents)
+            } else if (taken.length > 0 && 'give' in each) {
+              allocator.free(taken.splice(each.give % taken.length, 1)[0]!)
+            } else if (taken.length > 0 && 'grow' in each) {
+              const at = each.grow % taken.length
+              const before = unitsOf(taken[at]!)
+              const grown = allocator.extend(taken[at]!, each.by, 0)
+              if (grown) {
+                expect(unitsOf(grown).slice(0, before.length)).toEqual(before)
+                expect(unitsOf(grown).length).toBe(before.length + each.by)
+                taken[at] = grown
+              }
             }
+            const all = taken.flatMap(unitsOf)
+            expect(new Set(all).size).toBe(all.length)
+            expect(allocator.usedUnits).toBe(all.length)
+            expect(Math.max(-1, ...all)).toBeLessThan(units)
           }
-          const all = taken.flatMap(unitsOf)
-          expect(new Set(all).size).toBe(all.length)
-          expect(allocator.usedUnits).toBe(all.length)
-          expect(Math.max(-1, ...all)).toBeLessThan(units)
-        }
-      }),
+        },
+      ),
       { numRuns: 150 },
     )
   })
@@ -62,7 +66,12 @@ describe('unit allocator', () => {
   test('a claim of units that are used or outside takes nothing', () => {
     const allocator = new UnitAllocator(64)
     expect(allocator.claim([{ start: 10, count: 4 }])).toBe(true)
-    expect(allocator.claim([{ start: 0, count: 2 }, { start: 13, count: 1 }])).toBe(false)
+    expect(
+      allocator.claim([
+        { start: 0, count: 2 },
+        { start: 13, count: 1 },
+      ]),
+    ).toBe(false)
     expect(allocator.claim([{ start: 60, count: 5 }])).toBe(false)
     expect(allocator.usedUnits).toBe(4)
   })
@@ -158,7 +167,10 @@ describe('slot index', () => {
   })
 
   test('cache holds its budget, drops the least recently used, spares the pinned', () => {
-    const holder = (pinned: boolean) => ({ index: new SlotIndex() as SlotIndex | undefined, indexPinned: pinned })
+    const holder = (pinned: boolean) => ({
+      index: new SlotIndex() as SlotIndex | undefined,
+      indexPinned: pinned,
+    })
     const size = new SlotIndex().bytes
     const cache = new SlotIndexCache(size * 2)
     const [a, b, c, pinned] = [holder(false), holder(false), holder(false), holder(true)]
