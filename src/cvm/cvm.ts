@@ -1,0 +1,405 @@
+/**
+ * One controller: everything between the doors and the devices of one node, composed.
+ *
+ *   port (IO)  →  router: vDisk owned here → vdisk/; else → the owner's CVM over RPC
+ *   peers      →  replication/peer-wire.ts on this node's extent store
+ *   catalog    →  cluster/: membership, records; replication/directory.ts
+ *
+ * The same class runs embedded, served and simulated; it touches only its `Platform`.
+ * `start` recovers the node's devices, brings its copies in line with the directory, and only then takes the lease.
+ * `stop` drains; `kill` is a crash: nothing is written any more.
+ */
+import type { AllocationRun } from '../api.ts'
+import { asHitherError, HitherError } from '../base/errors.ts'
+import { MiB, type NodeId, type VDiskId } from '../base/units.ts'
+import { IdAllocator } from '../cluster/ids.ts'
+import { Membership } from '../cluster/membership.ts'
+import type { ContainerRecord, EgroupRecord, OwnerRecord, VDiskRecord, VmRecord } from '../cluster/records.ts'
+import { keys, lastPart } from '../cluster/records.ts'
+import { RecordsView } from '../cluster/records-view.ts'
+import { CandidateIndex } from '../dedupe/candidate-index.ts'
+import { ExtentStore } from '../extent-store/extent-store.ts'
+import type { Platform } from '../platform/types.ts'
+import { Directory } from '../replication/directory.ts'
+import { LocalStore } from '../replication/local-store.ts'
+import type { NodeStore, NodeStores } from '../replication/node-store.ts'
+import { PeerStore, servePeers } from '../replication/peer-wire.ts'
+import { RpcEndpoint } from '../replication/rpc.ts'
+import { SliceReader } from '../replication/slice-reader.ts'
+import { BlockCache } from '../vdisk/block-cache.ts'
+import { IoCounters } from '../vdisk/counters.ts'
+import type { OwnedVDisk } from '../vdisk/owned-vdisk.ts'
+import { PageCache } from '../vdisk/page-cache.ts'
+import { FingerprintGossip } from './fingerprint-gossip.ts'
+import { Homing } from './homing.ts'
+import { RemotePort, servePort } from './io-wire.ts'
+import { nearestNodes } from './nearest.ts'
+import { Ownership } from './ownership.ts'
+import type { StoragePort, VDiskControl } from './port.ts'
+import { ReclaimGuard } from './reclaim-guard.ts'
+import { reconcile } from './reconcile.ts'
+import type { CvmSettings, EmitEvent } from './settings.ts'
+import { Space } from './space.ts'
+
+/** Budget of the candidate index: at 12 to 16 bytes a fingerprint, 20 GiB of unique data. Bytes. */
+const CANDIDATE_BYTES = 64 * MiB
+/** An IO sent on to the owner that is not answered by then is tried again from the host. Milliseconds. */
+const FORWARD_TIMEOUT_MS = 10_000
+
+/** What happened behind the IO, for `stats()`. */
+export class CvmCounters {
+  repairedSlices = 0
+  corruptSlices = 0
+  localisedBytes = 0
+  localisedEgroups = 0
+  evictedBytes = 0
+  evictedEgroups = 0
+  backgroundBytes = 0
+}
+
+export class Cvm implements StoragePort {
+  readonly node: NodeId
+  readonly platform: Platform
+  readonly settings: CvmSettings
+  readonly store: ExtentStore
+  readonly rpc: RpcEndpoint
+  readonly membership: Membership
+  readonly directory: Directory
+  readonly stores: NodeStores
+  readonly ids: IdAllocator
+  readonly space: Space
+  readonly reader: SliceReader
+  readonly ownership: Ownership
+  readonly homing: Homing
+  readonly gossip: FingerprintGossip
+  readonly reclaimGuard = new ReclaimGuard()
+  readonly candidates = new CandidateIndex(CANDIDATE_BYTES)
+  readonly counters = new IoCounters()
+  readonly events = new CvmCounters()
+  readonly vdisks: RecordsView<VDiskRecord>
+  readonly owners: RecordsView<OwnerRecord>
+  readonly vms: RecordsView<VmRecord>
+  readonly containers: RecordsView<ContainerRecord>
+  private readonly emit: EmitEvent
+  private readonly remotePorts = new Map<NodeId, RemotePort>()
+  private dead: HitherError | undefined
+
+  private constructor(parts: {
+    platform: Platform
+    settings: CvmSettings
+    emit: EmitEvent
+    store: ExtentStore
+    membership: Membership
+    directory: Directory
+    vdisks: RecordsView<VDiskRecord>
+    owners: RecordsView<OwnerRecord>
+    vms: RecordsView<VmRecord>
+    containers: RecordsView<ContainerRecord>
+  }) {
+    const { platform, settings, emit, store, membership, directory } = parts
+    this.platform = platform
+    this.node = platform.node
+    this.settings = settings
+    this.emit = emit
+    this.store = store
+    this.membership = membership
+    this.directory = directory
+    this.vdisks = parts.vdisks
+    this.owners = parts.owners
+    this.vms = parts.vms
+    this.containers = parts.containers
+    this.rpc = new RpcEndpoint(platform.network, platform.clock)
+    this.stores = this.makeStores()
+    this.ids = new IdAllocator(platform.catalog)
+    this.space = new Space(membership, store, platform.clock, platform.random)
+    this.gossip = new FingerprintGossip(this.rpc, membership, platform.clock, this.candidates)
+    const nearest = (record: EgroupRecord) => nearestNodes(record, membership)
+    this.reader = new SliceReader({
+      stores: this.stores,
+      directory,
+      nearest,
+      holdsLocally: (egroup) => store.info(egroup) !== undefined,
+      onCorrupt: (egroup, node, slots) => {
+        this.events.corruptSlices += slots.length
+        emit({ type: 'copy-corrupt', egroup, node })
+      },
+      onRepaired: (egroup, node, slices) => {
+        this.events.repairedSlices += slices
+        emit({ type: 'copy-repaired', egroup, node, slices })
+      },
+    })
+    this.ownership = new Ownership({
+      platform,
+      membership,
+      directory,
+      stores: this.stores,
+      ids: this.ids,
+      space: this.space,
+      rpc: this.rpc,
+      vdisks: this.vdisks,
+      owners: this.owners,
+      containers: this.containers,
+      nearest,
+      emit,
+      services: {
+        catalog: platform.catalog,
+        clock: platform.clock,
+        reader: this.reader,
+        cache: new BlockCache(settings.cacheBytes),
+        pages: new PageCache(settings.mapBytes),
+        candidates: this.candidates,
+        counters: this.counters,
+        assertCanServe: () => membership.assertCanServe(),
+        onHit: (egroup, ref) => this.reclaimGuard.note(egroup, ref),
+        onFingerprints: (hi, lo, egroup, ref) => this.gossip.add(hi, lo, egroup, ref),
+        observer: {
+          onFetched: () => {},
+          onRead: () => {},
+          onTouch: () => {},
+        },
+        onDeposed: () => {},
+        onError: (where, error) => this.reportError(where, error),
+      },
+    })
+    this.homing = new Homing(
+      {
+        ownership: this.ownership,
+        membership,
+        vms: this.vms,
+        clock: platform.clock,
+        onError: (where, error) => this.reportError(where, error),
+      },
+      settings.holdDownMs,
+    )
+  }
+
+  /** `onLost` is called when the lease ran out: the instance serves nothing any more and has to be replaced. */
+  static async start(
+    platform: Platform,
+    settings: CvmSettings,
+    emit: EmitEvent,
+    onLost: () => void,
+  ): Promise<Cvm> {
+    let cvm: Cvm | undefined
+    const { catalog } = platform
+    const store = await ExtentStore.open({
+      node: platform.node,
+      devices: platform.devices,
+      onDeviceFailed: (device) => {
+        emit({ type: 'device-failed', node: platform.node, device })
+        void cvm?.deviceFailed()
+      },
+    })
+    const [membership, directory, vdisks, owners, vms, containers] = await Promise.all([
+      Membership.open(platform, settings.leaseTtlMs, onLost),
+      Directory.open(catalog),
+      RecordsView.open<VDiskRecord>(catalog, 'vdisk/'),
+      RecordsView.open<OwnerRecord>(catalog, 'owner/'),
+      RecordsView.open<VmRecord>(catalog, 'vm/'),
+      RecordsView.open<ContainerRecord>(catalog, 'container/'),
+    ])
+    cvm = new Cvm({ platform, settings, emit, store, membership, directory, vdisks, owners, vms, containers })
+    await reconcile(platform.node, store, directory, true)
+    cvm.serve()
+    await membership.join()
+    await cvm.space.publish()
+    cvm.watch()
+    emit({ type: 'cvm-started', node: platform.node })
+    return cvm
+  }
+
+  // The port: IO from this node's host, or from a host whose path was switched here. Routed to the owner.
+
+  read(vdisk: VDiskId, offset: number, target: Uint8Array): Promise<void> {
+    const owned = this.ownership.get(vdisk)
+    if (owned !== undefined) return owned.readInto(offset, target)
+    return this.route(vdisk, (port) => port.read(vdisk, offset, target))
+  }
+
+  write(vdisk: VDiskId, offset: number, data: Uint8Array, sync: boolean): Promise<void> {
+    const owned = this.ownership.get(vdisk)
+    if (owned !== undefined) return owned.write(offset, data, sync)
+    return this.route(vdisk, (port) => port.write(vdisk, offset, data, sync))
+  }
+
+  erase(vdisk: VDiskId, offset: number, length: number, sync: boolean): Promise<void> {
+    const owned = this.ownership.get(vdisk)
+    if (owned !== undefined) return owned.erase(offset, length, sync)
+    return this.route(vdisk, (port) => port.erase(vdisk, offset, length, sync))
+  }
+
+  flush(vdisk: VDiskId): Promise<void> {
+    const owned = this.ownership.get(vdisk)
+    if (owned !== undefined) return owned.flush()
+    return this.route(vdisk, (port) => port.flush(vdisk))
+  }
+
+  allocation(vdisk: VDiskId, offset: number, length: number): Promise<AllocationRun[]> {
+    return this.route(vdisk, (port) => port.allocation(vdisk, offset, length))
+  }
+
+  control(vdisk: VDiskId, request: VDiskControl): Promise<unknown> {
+    return this.route(vdisk, (port) => port.control(vdisk, request))
+  }
+
+  /** Serves no new IO, drains, checkpoints, gives the lease back, closes. */
+  async stop(): Promise<void> {
+    this.homing.close()
+    await this.ownership.drainAll()
+    await this.reader.settle()
+    this.gossip.close()
+    this.space.close()
+    await this.membership.leave()
+    this.end(new HitherError('CVM_DOWN', `the CVM of ${this.node} has stopped`))
+    await this.store.close()
+  }
+
+  /** As a crash: in-memory state is gone. The platform under it must be dead already, so that nothing is written. */
+  kill(reason: HitherError): void {
+    this.homing.close()
+    this.ownership.abandonAll(reason)
+    this.gossip.close()
+    this.space.close()
+    this.membership.close()
+    this.end(reason)
+  }
+
+  reportError(where: string, cause: unknown): void {
+    if (this.dead !== undefined) return
+    const error = asHitherError(cause)
+    this.emit({ type: 'error', where: `${this.node}: ${where}`, message: error.message, code: error.code })
+  }
+
+  private end(reason: HitherError): void {
+    this.dead = reason
+    this.rpc.close()
+    this.directory.close()
+    for (const view of [this.vdisks, this.owners, this.vms, this.containers]) view.close()
+  }
+
+  private makeStores(): NodeStores {
+    const node = this.node
+    const peers = new Map<NodeId, NodeStore>()
+    const stores: NodeStores = {
+      self: node,
+      of: (other) => {
+        let store = peers.get(other)
+        if (store === undefined) {
+          store =
+            other === node
+              ? new LocalStore(node, this.store, () => stores)
+              : new PeerStore(this.rpc, other, this.settings.appendTimeoutMs)
+          peers.set(other, store)
+        }
+        return store
+      },
+    }
+    return stores
+  }
+
+  /** Answers peers from now on. */
+  private serve(): void {
+    servePeers(this.rpc, this.stores)
+    servePort(this.rpc, new OwnerPort(this.ownership, this.platform))
+  }
+
+  private watch(): void {
+    this.membership.onChange(({ node, alive }) => {
+      if (alive) return
+      this.rpc.peerDown(node)
+      void this.ownership.takeOverFrom(node)
+    })
+    this.vdisks.onChange((key, record) => {
+      if (record === undefined) this.ownership.drop(Number(lastPart(key)))
+    })
+    this.vms.onChange(() => this.homing.look())
+    this.directory.onChange(() => this.space.changed())
+    // vDisks of nodes that were down before this CVM came up.
+    const dead = new Set<NodeId>()
+    for (const [, owner] of this.owners.all()) {
+      if (!this.membership.isAlive(owner.value.node)) dead.add(owner.value.node)
+    }
+    for (const node of dead) void this.ownership.takeOverFrom(node)
+    this.homing.look()
+  }
+
+  private async deviceFailed(): Promise<void> {
+    try {
+      await reconcile(this.node, this.store, this.directory, false)
+      await this.space.publish()
+    } catch (error) {
+      this.reportError('giving up the copies of a failed device', error)
+    }
+  }
+
+  private async route<T>(vdisk: VDiskId, io: (port: StoragePort) => Promise<T>): Promise<T> {
+    if (this.dead !== undefined) throw this.dead
+    const server = this.ownership.serverOf(vdisk)
+    if (server === undefined) {
+      if ((await this.owners.refresh(keys.owner(vdisk))) === undefined) {
+        throw new HitherError('NOT_FOUND', `there is no vDisk ${vdisk}`)
+      }
+      throw new HitherError('NOT_OWNER', `no CVM is up that could serve vDisk ${vdisk}`)
+    }
+    if (server !== this.node) return io(this.remotePort(server))
+    await this.ownership.ensure(vdisk)
+    return io(new OwnerPort(this.ownership, this.platform))
+  }
+
+  private remotePort(node: NodeId): RemotePort {
+    let port = this.remotePorts.get(node)
+    if (port === undefined) {
+      port = new RemotePort(this.rpc, node, FORWARD_TIMEOUT_MS)
+      this.remotePorts.set(node, port)
+    }
+    return port
+  }
+}
+
+/** IO on vDisks that this CVM owns or has to take over; never sent on, so that two stale views cannot play ping-pong. */
+class OwnerPort implements StoragePort {
+  private readonly ownership: Ownership
+  private readonly platform: Platform
+
+  constructor(ownership: Ownership, platform: Platform) {
+    this.ownership = ownership
+    this.platform = platform
+  }
+
+  async read(vdisk: VDiskId, offset: number, target: Uint8Array): Promise<void> {
+    return (await this.owned(vdisk)).readInto(offset, target)
+  }
+
+  async write(vdisk: VDiskId, offset: number, data: Uint8Array, sync: boolean): Promise<void> {
+    return (await this.owned(vdisk)).write(offset, data, sync)
+  }
+
+  async erase(vdisk: VDiskId, offset: number, length: number, sync: boolean): Promise<void> {
+    return (await this.owned(vdisk)).erase(offset, length, sync)
+  }
+
+  async flush(vdisk: VDiskId): Promise<void> {
+    return (await this.owned(vdisk)).flush()
+  }
+
+  async allocation(vdisk: VDiskId, offset: number, length: number): Promise<AllocationRun[]> {
+    return (await this.owned(vdisk)).allocation(offset, length)
+  }
+
+  async control(vdisk: VDiskId, request: VDiskControl): Promise<unknown> {
+    const owned = await this.owned(vdisk)
+    switch (request.type) {
+      case 'resize':
+        await owned.resize(request.size, request.discardData)
+        return {}
+      case 'snapshot':
+        return owned.snapshot(request.name, this.platform.clock.wall())
+      case 'checkpoint':
+        return owned.checkpoint()
+    }
+  }
+
+  private owned(vdisk: VDiskId): OwnedVDisk | Promise<OwnedVDisk> {
+    return this.ownership.get(vdisk) ?? this.ownership.ensure(vdisk)
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * Autopath: one host's path to storage.
+ *
+ * Normally the path leads to the CVM of the same node. When that CVM's lease is gone (it crashed, or stopped
+ * answering), the path leads to the peer that takes over; when the CVM is back and has been healthy for the hold-down
+ * time without a break, the path returns. A CVM that flaps starts its hold-down again each time, so the path does not
+ * flap with it.
+ *
+ * An IO that was under way on a path that is switched away is sent again on the new one; a late answer of the old
+ * path is ignored. That is safe: reads are checked against the lease by whoever answers them, and a write of the old
+ * owner that was not acknowledged is either in the log that the new owner replays, or fenced. `deadlineMs` bounds the
+ * whole: a client sees a pause, and an error only after that.
+ */
+import { asHitherError, codeOf, HitherError } from '../base/errors.ts'
+import type { NodeId } from '../base/units.ts'
+import type { Clock } from '../platform/types.ts'
+import type { StoragePort } from './port.ts'
+
+/** First wait before an IO is sent again, doubled up to the longest. Milliseconds. */
+const RETRY_FIRST_MS = 2
+const RETRY_LONGEST_MS = 100
+/** Errors that may be real (too few nodes) and not only a matter of moments are given up sooner. Milliseconds. */
+const SHORTAGE_PATIENCE_MS = 8_000
+
+export interface HostPathDeps {
+  readonly host: NodeId
+  readonly clock: Clock
+  /** The port that leads to a node's CVM now; `undefined` when there is none. */
+  readonly portTo: (node: NodeId) => StoragePort | undefined
+  readonly isAlive: (node: NodeId) => boolean
+  readonly aliveForMs: (node: NodeId) => number
+  readonly successorOf: (node: NodeId) => NodeId | undefined
+  readonly holdDownMs: number
+  readonly deadlineMs: number
+  readonly onSwitched: (from: NodeId, to: NodeId) => void
+}
+
+interface Flight {
+  /** Sends it on the current path. */
+  readonly send: () => void
+  path: NodeId
+}
+
+export class HostPath {
+  private readonly deps: HostPathDeps
+  private readonly flights = new Set<Flight>()
+  private current: NodeId
+  private cancelReturn: (() => void) | undefined
+  private closed = false
+
+  constructor(deps: HostPathDeps) {
+    this.deps = deps
+    this.current = deps.host
+  }
+
+  /** Node whose CVM the path leads to. */
+  get target(): NodeId {
+    return this.current
+  }
+
+  /** Runs one IO, again and again across failures, until it succeeds, fails for good, or the deadline passes. */
+  run<T>(io: (port: StoragePort) => Promise<T>): Promise<T> {
+    const { clock, deadlineMs } = this.deps
+    return new Promise<T>((resolve, reject) => {
+      const startedAt = clock.now()
+      let attempt = 0
+      let waitMs = RETRY_FIRST_MS
+      const finish = () => {
+        this.flights.delete(flight)
+      }
+      const fail = (error: HitherError, mine: number) => {
+        if (mine !== attempt) return
+        const elapsedMs = clock.now() - startedAt
+        const patienceMs = isShortage(error) ? Math.min(SHORTAGE_PATIENCE_MS, deadlineMs) : deadlineMs
+        if (!error.retryable || this.closed || elapsedMs + waitMs > patienceMs) {
+          finish()
+          reject(error)
+          return
+        }
+        clock.after(waitMs, () => {
+          if (mine === attempt) flight.send()
+        })
+        waitMs = Math.min(waitMs * 2, RETRY_LONGEST_MS)
+      }
+      const flight: Flight = {
+        path: this.current,
+        send: () => {
+          const mine = ++attempt
+          flight.path = this.current
+          const port = this.deps.portTo(this.current)
+          if (port === undefined) {
+            fail(new HitherError('CVM_DOWN', `the CVM of ${this.current} is down`), mine)
+            return
+          }
+          io(port).then(
+            (value) => {
+              if (mine !== attempt) return
+              attempt++
+              finish()
+              resolve(value)
+            },
+            (error: unknown) => fail(asHitherError(error), mine),
+          )
+        },
+      }
+      this.flights.add(flight)
+      flight.send()
+    })
+  }
+
+  /** Membership changed, or a CVM of this node started or died: does the path have to be switched? */
+  review(): void {
+    if (this.closed) return
+    const { host, isAlive, successorOf } = this.deps
+    if (!isAlive(this.current)) {
+      const next = this.current !== host && this.isReady(host) ? host : successorOf(this.current)
+      if (next !== undefined && isAlive(next)) this.switchTo(next)
+    }
+    if (this.current !== host) this.scheduleReturn()
+  }
+
+  close(): void {
+    this.closed = true
+    this.cancelReturn?.()
+  }
+
+  private isReady(node: NodeId): boolean {
+    return this.deps.isAlive(node) && this.deps.aliveForMs(node) >= this.deps.holdDownMs
+  }
+
+  private scheduleReturn(): void {
+    const { host, isAlive, aliveForMs, holdDownMs, clock } = this.deps
+    this.cancelReturn?.()
+    this.cancelReturn = undefined
+    if (!isAlive(host)) return
+    const leftMs = holdDownMs - aliveForMs(host)
+    if (leftMs <= 0) this.switchTo(host)
+    else this.cancelReturn = clock.after(leftMs + 1, () => this.review())
+  }
+
+  private switchTo(node: NodeId): void {
+    const from = this.current
+    if (from === node) return
+    this.current = node
+    this.cancelReturn?.()
+    this.cancelReturn = undefined
+    this.deps.onSwitched(from, node)
+    // The old path will not answer any more, or its answer does not count. A return leaves IO under way where it is:
+    // that path works.
+    if (!this.deps.isAlive(from))
+      for (const flight of [...this.flights]) if (flight.path === from) flight.send()
+  }
+}
+
+function isShortage(error: HitherError): boolean {
+  const code = codeOf(error)
+  return code === 'NO_REPLICAS' || code === 'DATA_UNAVAILABLE'
+}

@@ -1,0 +1,503 @@
+/**
+ * A whole cluster inside one process: what `openCluster` returns. It composes the real platform (file or memory
+ * devices, loopback network, wall clock, durable catalog) with one CVM per node, and offers the public API on top.
+ * Every part that a cluster of machines would have apart is apart here too: a CVM can die, hang and come back alone.
+ */
+import { mkdir } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import type {
+  Cluster,
+  ClusterComponents,
+  ClusterEvent,
+  ClusterEventBody,
+  ClusterSettings,
+  ClusterStats,
+  ClusterStatus,
+  ContainerInfo,
+  ContainerPolicy,
+  CuratorReport,
+  SnapshotInfo,
+  StoragePath,
+  VDisk,
+  VDiskInfo,
+  VDiskOptions,
+} from '../api.ts'
+import { BoundedEvents } from '../base/bounded-events.ts'
+import { HitherError } from '../base/errors.ts'
+import { MiB, type NodeId, type Tier, type VDiskId } from '../base/units.ts'
+import { compareNodes, Membership } from '../cluster/membership.ts'
+import {
+  type ClusterRecord,
+  type DeviceRecord,
+  decodeRecord,
+  encodeRecord,
+  keys,
+  type NodeRecord,
+  type OwnerRecord,
+  type VDiskRecord,
+} from '../cluster/records.ts'
+import { RecordsView } from '../cluster/records-view.ts'
+import { Administration } from '../cvm/administration.ts'
+import type { Cvm } from '../cvm/cvm.ts'
+import { acquireDataLock, type DataLock } from '../platform/real/data-lock.ts'
+import { FileDevice } from '../platform/real/file-device.ts'
+import { LogCatalog } from '../platform/real/log-catalog.ts'
+import { LoopbackHub } from '../platform/real/loopback-network.ts'
+import { MemoryDevice } from '../platform/real/memory-device.ts'
+import { osRandom, seededRandom } from '../platform/real/random.ts'
+import { WallClock } from '../platform/real/wall-clock.ts'
+import type { BlockDevice, Clock, Random } from '../platform/types.ts'
+import { METHOD } from '../replication/methods.ts'
+import { DiskTrack } from './disk-track.ts'
+import { EmbeddedNode } from './node.ts'
+import { type ResolvedSettings, resolveSettings } from './settings.ts'
+import { clusterStats, clusterStatus, type View } from './stats.ts'
+import { VDiskHandle } from './vdisk-handle.ts'
+
+/** The catalog's device: small state, but a generous bound; the file is sparse. */
+const CATALOG_BYTES = 512 * MiB
+const EVENTS_QUEUED_MAX = 4096
+const HAND_OVER_TIMEOUT_MS = 30_000
+
+/** Opens, or creates, a cluster at `memory:` or `file:DIR`. */
+export async function openEmbedded(
+  location: string,
+  settings: ClusterSettings,
+  components: ClusterComponents,
+): Promise<EmbeddedCluster> {
+  const resolved = resolveSettings(settings)
+  const folder = folderOf(location)
+  const clock = new WallClock()
+  const random = components.seed === undefined ? osRandom() : seededRandom(components.seed)
+  if (folder !== undefined) await mkdir(folder, { recursive: true })
+  const lock = folder === undefined ? undefined : await acquireDataLock(folder)
+  try {
+    const device: BlockDevice =
+      folder === undefined
+        ? new MemoryDevice({ id: 'catalog', tier: 'ssd', size: CATALOG_BYTES })
+        : await FileDevice.open(join(folder, 'catalog'), {
+            id: 'catalog',
+            tier: 'ssd',
+            size: CATALOG_BYTES,
+            create: true,
+          })
+    const catalog = await LogCatalog.open(device, clock)
+    const cluster = new EmbeddedCluster(location, folder, resolved, { clock, random, catalog, device, lock })
+    await cluster.start()
+    return cluster
+  } catch (error) {
+    await lock?.release()
+    throw error
+  }
+}
+
+function folderOf(location: string): string | undefined {
+  if (location === 'memory:') return undefined
+  if (location.startsWith('file:') && location.length > 'file:'.length) {
+    return resolve(location.slice('file:'.length))
+  }
+  throw new HitherError('BAD_LOCATION', `a location is memory: or file:DIR, not ${location}`)
+}
+
+interface World {
+  readonly clock: Clock
+  readonly random: Random
+  readonly catalog: LogCatalog
+  readonly device: BlockDevice
+  readonly lock: DataLock | undefined
+}
+
+export class EmbeddedCluster implements Cluster {
+  readonly location: string
+  private readonly folder: string | undefined
+  private readonly settings: ResolvedSettings
+  private readonly world: World
+  private readonly hub = new LoopbackHub()
+  private readonly members = new Map<NodeId, EmbeddedNode>()
+  private readonly tracks = new Map<VDiskId, DiskTrack>()
+  private readonly handles = new Set<VDiskHandle>()
+  private readonly log: BoundedEvents<ClusterEvent>
+  private readonly administration: Administration
+  private observer!: Membership
+  private vdisks!: RecordsView<VDiskRecord>
+  private owners!: RecordsView<OwnerRecord>
+  private nodesPerBlock = 1
+  private internalBytes = 0
+  private closing: Promise<void> | undefined
+
+  constructor(location: string, folder: string | undefined, settings: ResolvedSettings, world: World) {
+    this.location = location
+    this.folder = folder
+    this.settings = settings
+    this.world = world
+    this.log = new BoundedEvents<ClusterEvent>(EVENTS_QUEUED_MAX, (count) =>
+      this.stamp({ type: 'events-lost', count }),
+    )
+    this.administration = new Administration({
+      catalog: world.catalog,
+      random: world.random,
+      control: (vdisk, request) => this.pathOf(vdisk).path.run((port) => port.control(vdisk, request)),
+      handOver: (vdisk, to) => this.handOver(vdisk, to),
+    })
+  }
+
+  async start(): Promise<void> {
+    const { catalog, clock, random } = this.world
+    const existing = await catalog.get(keys.cluster)
+    if (existing === undefined) await this.format()
+    else this.nodesPerBlock = decodeRecord<ClusterRecord>(existing.value).nodesPerBlock
+    // The hosts watch the cluster through this endpoint; it sends nothing.
+    const network = this.hub.endpoint('observer')
+    const platform = { node: 'observer', clock, random, network, catalog, devices: [] }
+    this.observer = await Membership.open(platform, this.settings.leaseTtlMs, () => {})
+    this.vdisks = await RecordsView.open<VDiskRecord>(catalog, 'vdisk/')
+    this.owners = await RecordsView.open<OwnerRecord>(catalog, 'owner/')
+    for (const record of this.observer.members()) this.addMember(record)
+    await Promise.all([...this.members.values()].map((member) => member.start()))
+  }
+
+  get nodes(): readonly NodeId[] {
+    return [...this.members.keys()].sort(compareNodes)
+  }
+
+  async createVDisk(name: string, options: VDiskOptions): Promise<VDisk> {
+    this.assertOpen()
+    const id = await this.administration.createVDisk(name, options)
+    return this.open(await this.administration.vdiskInfo(name), this.homeMember(id))
+  }
+
+  async openVDisk(name: string, options?: { via?: NodeId }): Promise<VDisk> {
+    this.assertOpen()
+    const info = await this.administration.vdiskInfo(name)
+    return this.open(info, options?.via === undefined ? this.homeMember(info.id) : this.member(options.via))
+  }
+
+  async deleteVDisk(name: string): Promise<void> {
+    this.assertOpen()
+    const { id } = await this.administration.vdiskInfo(name)
+    const users = [...this.handles].filter((handle) => handle.name === name).length
+    if (users > 0) {
+      throw new HitherError('IN_USE', `vDisk ${name} is open (${users} handles); close them first`)
+    }
+    await this.administration.deleteVDisk(name)
+    this.tracks.delete(id)
+  }
+
+  async listVDisks(): Promise<VDiskInfo[]> {
+    this.assertOpen()
+    return this.administration.listVDisks()
+  }
+
+  async vdiskInfo(name: string): Promise<VDiskInfo> {
+    this.assertOpen()
+    return this.administration.vdiskInfo(name)
+  }
+
+  async cloneVDisk(
+    source: string,
+    name: string,
+    options: { snapshot?: string; vm?: string; node?: NodeId } = {},
+  ): Promise<VDisk> {
+    this.assertOpen()
+    const id = await this.administration.cloneVDisk(source, name, options)
+    return this.open(await this.administration.vdiskInfo(name), this.homeMember(id))
+  }
+
+  async listSnapshots(vdisk: string): Promise<SnapshotInfo[]> {
+    this.assertOpen()
+    return this.administration.listSnapshots(vdisk)
+  }
+
+  async deleteSnapshot(vdisk: string, name: string): Promise<void> {
+    this.assertOpen()
+    return this.administration.deleteSnapshot(vdisk, name)
+  }
+
+  async createContainer(name: string, policy: Partial<ContainerPolicy> = {}): Promise<ContainerInfo> {
+    this.assertOpen()
+    return this.administration.createContainer(name, policy, this.members.size)
+  }
+
+  async listContainers(): Promise<ContainerInfo[]> {
+    this.assertOpen()
+    return this.administration.listContainers()
+  }
+
+  async listVms(): Promise<Array<{ readonly name: string; readonly node: NodeId }>> {
+    this.assertOpen()
+    return this.administration.listVms()
+  }
+
+  async migrateVm(vm: string, options: { to: NodeId }): Promise<void> {
+    this.assertOpen()
+    const from = await this.administration.migrateVm(vm, options.to)
+    if (from !== options.to) this.emit({ type: 'vm-migrated', vm, from, to: options.to })
+  }
+
+  async failCvm(node: NodeId, options?: { hang?: boolean }): Promise<void> {
+    this.assertOpen()
+    await this.member(node).fail(options?.hang === true)
+  }
+
+  async recoverCvm(node: NodeId): Promise<void> {
+    this.assertOpen()
+    await this.member(node).recover()
+  }
+
+  async addNode(options: { ssdBytes?: number; hddBytes?: number } = {}): Promise<NodeId> {
+    this.assertOpen()
+    const sizes = resolveSettings({ ...this.settings, ...options })
+    const last = this.nodes.at(-1)
+    const number = last === undefined ? 1 : Number(/\d+$/.exec(last)![0]) + 1
+    const record = nodeRecord(number, sizes.ssdBytes, sizes.hddBytes, this.nodesPerBlock)
+    const result = await this.world.catalog.commit({
+      when: [{ key: keys.node(record.node), revision: 0 }],
+      put: [{ key: keys.node(record.node), value: encodeRecord(record) }],
+    })
+    if (!result.ok) throw new HitherError('CONFLICT', `there is a node ${record.node} already`)
+    const member = this.addMember(record)
+    await member.start()
+    this.emit({ type: 'node-added', node: record.node })
+    return record.node
+  }
+
+  async removeNode(node: NodeId): Promise<void> {
+    this.assertOpen()
+    const member = this.member(node)
+    await this.leader(node).curator.drainNode(node)
+    await member.stop()
+    await member.close()
+    this.members.delete(node)
+    await this.world.catalog.commit({ remove: [keys.node(node)] })
+    this.emit({ type: 'node-removed', node })
+  }
+
+  async failDevice(device: string): Promise<void> {
+    this.assertOpen()
+    const node = device.slice(0, Math.max(0, device.lastIndexOf('.')))
+    const member = this.members.get(node)
+    if (member === undefined) throw new HitherError('NOT_FOUND', `there is no device ${device}`)
+    const devices = member.failDevice(device)
+    const entry = await this.world.catalog.get(keys.node(node))
+    if (entry === undefined) return
+    const record: NodeRecord = { ...decodeRecord<NodeRecord>(entry.value), devices }
+    await this.world.catalog.commit({
+      when: [{ key: entry.key, revision: entry.revision }],
+      put: [{ key: entry.key, value: encodeRecord(record) }],
+    })
+  }
+
+  async runCurator(): Promise<CuratorReport> {
+    this.assertOpen()
+    return this.leader().curator.runAll()
+  }
+
+  path(node: NodeId): StoragePath {
+    const member = this.member(node)
+    return {
+      node,
+      listVDisks: () => this.listVDisks(),
+      openVDisk: async (name) => {
+        this.assertOpen()
+        return this.open(await this.administration.vdiskInfo(name), member)
+      },
+    }
+  }
+
+  events(options?: { signal?: AbortSignal }): AsyncIterable<ClusterEvent> {
+    return this.log.subscribe(options?.signal)
+  }
+
+  stats(): ClusterStats {
+    return clusterStats(this.view())
+  }
+
+  status(): ClusterStatus {
+    return clusterStatus(this.view())
+  }
+
+  close(): Promise<void> {
+    this.closing ??= this.shutDown()
+    return this.closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  private async shutDown(): Promise<void> {
+    await Promise.allSettled([...this.handles].map((handle) => handle.close()))
+    await Promise.allSettled([...this.members.values()].map((member) => member.stop()))
+    for (const member of this.members.values()) await member.close()
+    this.observer.close()
+    this.vdisks.close()
+    this.owners.close()
+    await this.world.catalog.close()
+    await this.world.device.close()
+    this.log.close()
+    await this.world.lock?.release()
+  }
+
+  /** First start: the settings of the call become the cluster. */
+  private async format(): Promise<void> {
+    const { nodes, rf, ssdBytes, hddBytes, nodesPerBlock } = this.settings
+    this.nodesPerBlock = nodesPerBlock
+    const cluster: ClusterRecord = { version: 1, nodesPerBlock }
+    const records = Array.from({ length: nodes }, (_, i) =>
+      nodeRecord(i + 1, ssdBytes, hddBytes, nodesPerBlock),
+    )
+    await this.administration.createContainer('default', { rf }, nodes)
+    await this.world.catalog.commit({
+      when: [{ key: keys.cluster, revision: 0 }],
+      put: [
+        { key: keys.cluster, value: encodeRecord(cluster) },
+        ...records.map((record) => ({ key: keys.node(record.node), value: encodeRecord(record) })),
+      ],
+    })
+  }
+
+  private addMember(record: NodeRecord): EmbeddedNode {
+    const member = new EmbeddedNode(record, {
+      hub: this.hub,
+      catalog: this.world.catalog,
+      clock: this.world.clock,
+      random: this.world.random,
+      settings: this.settings,
+      ioDeadlineMs: this.settings.ioDeadlineMs,
+      observer: this.observer,
+      emit: (event) => this.emit(event),
+      folder: this.folder,
+    })
+    this.members.set(record.node, member)
+    return member
+  }
+
+  private member(node: NodeId): EmbeddedNode {
+    const member = this.members.get(node)
+    if (member === undefined) throw new HitherError('NOT_FOUND', `there is no node ${node}`)
+    return member
+  }
+
+  /** The node whose host uses the vDisk. */
+  private homeMember(id: VDiskId): EmbeddedNode {
+    const home = this.view().homeOf(id)
+    return (home === undefined ? undefined : this.members.get(home)) ?? this.anyMember()
+  }
+
+  private anyMember(): EmbeddedNode {
+    for (const member of this.members.values()) if (member.cvmState === 'up') return member
+    throw new HitherError('CVM_DOWN', 'no CVM of the cluster is up')
+  }
+
+  private pathOf(id: VDiskId): EmbeddedNode {
+    return this.homeMember(id)
+  }
+
+  /** The CVM that runs the Curator: the first live one, but not `except`. */
+  private leader(except?: NodeId): Cvm {
+    for (const node of this.nodes) {
+      const member = this.members.get(node)!
+      if (node !== except && member.cvmState === 'up' && member.cvm !== undefined) return member.cvm
+    }
+    throw new HitherError('CVM_DOWN', 'no CVM of the cluster is up')
+  }
+
+  private open(info: VDiskInfo, member: EmbeddedNode): VDisk {
+    let track = this.tracks.get(info.id)
+    if (track === undefined) {
+      track = new DiskTrack()
+      this.tracks.set(info.id, track)
+    }
+    const handle = new VDiskHandle({
+      id: info.id,
+      name: info.name,
+      readOnly: info.readOnly,
+      path: member.path,
+      clock: this.world.clock,
+      track,
+      administration: this.administration,
+      size: () => this.vdisks.value(keys.vdisk(info.id))?.size ?? info.size,
+      count: (bytes) => {
+        if (member.path.target === member.node) this.internalBytes += bytes
+      },
+      onClose: (closed) => this.handles.delete(closed),
+    })
+    this.handles.add(handle)
+    return handle
+  }
+
+  private async handOver(vdisk: VDiskId, to: NodeId): Promise<void> {
+    const deadline = this.world.clock.now() + HAND_OVER_TIMEOUT_MS
+    for (let waitMs = 5; ; waitMs = Math.min(200, waitMs * 2)) {
+      const owner = (await this.owners.refresh(keys.owner(vdisk)))?.value.node
+      if (owner === undefined || owner === to) return
+      const cvm = this.members.get(owner)?.cvm
+      try {
+        if (cvm !== undefined && this.observer.isAlive(owner)) {
+          if (!this.observer.isAlive(to)) return
+          await cvm.rpc.call(owner, METHOD.handOver, { vdisk, to }, [], HAND_OVER_TIMEOUT_MS)
+          return
+        }
+      } catch (error) {
+        if (!(error instanceof HitherError && error.retryable)) throw error
+      }
+      // The owner is down or changing: whoever takes over brings the vDisk home.
+      if (this.world.clock.now() > deadline) return
+      await this.world.clock.sleep(waitMs)
+    }
+  }
+
+  private emit(event: ClusterEventBody): void {
+    if (event.type === 'takeover' && event.from !== event.to) this.noteTakeover(event)
+    this.log.publish(this.stamp(event))
+  }
+
+  private noteTakeover(event: Extract<ClusterEventBody, { type: 'takeover' }>): void {
+    for (const [, entry] of this.vdisks.all()) {
+      if (entry.value.name !== event.vdisk) continue
+      const at = new Date(this.world.clock.wall()).toISOString()
+      this.tracks
+        .get(entry.value.id)
+        ?.takenOver({ at, from: event.from, to: event.to, pauseMs: Math.round(event.tookMs) })
+    }
+  }
+
+  private stamp(event: ClusterEventBody): ClusterEvent {
+    const time = this.world.clock.wall()
+    return { at: new Date(time).toISOString(), time, ...event }
+  }
+
+  private view(): View {
+    return {
+      members: this.members,
+      observer: this.observer,
+      vdisks: this.vdisks,
+      owners: this.owners,
+      tracks: this.tracks,
+      internalBytes: this.internalBytes,
+      homeOf: (id) => {
+        const record = this.vdisks.value(keys.vdisk(id))
+        if (record === undefined) return undefined
+        for (const member of this.members.values()) {
+          if (member.cvm !== undefined) return member.cvm.homing.homeOf(record)
+        }
+        return record.node
+      },
+    }
+  }
+
+  private assertOpen(): void {
+    if (this.closing !== undefined) throw new HitherError('CLUSTER_CLOSED', 'the cluster is closed')
+  }
+}
+
+function nodeRecord(number: number, ssdBytes: number, hddBytes: number, nodesPerBlock: number): NodeRecord {
+  const node = `node-${number}`
+  const device = (tier: Tier, size: number): DeviceRecord => ({ id: `${node}.${tier}0`, tier, size })
+  return {
+    node,
+    block: `block-${Math.floor((number - 1) / nodesPerBlock) + 1}`,
+    devices: [device('ssd', ssdBytes), ...(hddBytes > 0 ? [device('hdd', hddBytes)] : [])],
+    state: 'member',
+  }
+}

@@ -1,0 +1,242 @@
+/**
+ * One node of an embedded cluster: its devices, its network endpoint, its CVM (one life after another), and the path
+ * of its host. This is what a hypervisor and a rack are in a real one: it starts the CVM, sees it die, and may be told
+ * to kill or hang it.
+ */
+import { HitherError } from '../base/errors.ts'
+import { KeyedMutex } from '../base/queue.ts'
+import type { NodeId } from '../base/units.ts'
+import type { Membership } from '../cluster/membership.ts'
+import type { DeviceRecord, NodeRecord } from '../cluster/records.ts'
+import { Cvm, CvmCounters } from '../cvm/cvm.ts'
+import { HostPath } from '../cvm/host-path.ts'
+import { RemotePort } from '../cvm/io-wire.ts'
+import type { StoragePort } from '../cvm/port.ts'
+import type { CvmSettings, EmitEvent } from '../cvm/settings.ts'
+import { type Hangable, hangable } from '../platform/faults/hang.ts'
+import type { LoopbackHub } from '../platform/real/loopback-network.ts'
+import type { Catalog, Clock, Network, Random } from '../platform/types.ts'
+import { RpcEndpoint } from '../replication/rpc.ts'
+import { IoCounters } from '../vdisk/counters.ts'
+import { DeviceRack } from './device-rack.ts'
+
+/** A CVM that lost its lease by itself (a long pause of the process) is replaced after this time. Milliseconds. */
+const RESTART_DELAY_MS = 200
+/** A redirected IO that is not answered by then is tried again. Milliseconds. */
+const REDIRECT_TIMEOUT_MS = 10_000
+
+export type CvmState = 'up' | 'down' | 'hung'
+
+export interface EmbeddedNodeDeps {
+  readonly hub: LoopbackHub
+  readonly catalog: Catalog
+  readonly clock: Clock
+  readonly random: Random
+  readonly settings: CvmSettings
+  readonly ioDeadlineMs: number
+  /** The cluster as the hosts see it. */
+  readonly observer: Membership
+  readonly emit: EmitEvent
+  /** Folder of all nodes; `undefined`: in memory. */
+  readonly folder: string | undefined
+}
+
+export class EmbeddedNode {
+  readonly node: NodeId
+  readonly path: HostPath
+  private readonly deps: EmbeddedNodeDeps
+  private readonly rack: DeviceRack
+  private readonly hostNetwork: Network
+  private readonly hostRpc: RpcEndpoint
+  private readonly remotePorts = new Map<NodeId, RemotePort>()
+  private readonly lifecycle = new KeyedMutex<NodeId>()
+  private life: { cvm: Cvm; gate: Hangable; network: Network } | undefined
+  private state: CvmState = 'down'
+  private wanted = false
+  private readonly past = {
+    io: new IoCounters(),
+    events: new CvmCounters(),
+    sentBytes: 0,
+  }
+
+  constructor(record: NodeRecord, deps: EmbeddedNodeDeps) {
+    this.node = record.node
+    this.deps = deps
+    const folder = deps.folder === undefined ? undefined : `${deps.folder}/${record.node}`
+    this.rack = new DeviceRack(folder, record.devices, deps.clock)
+    this.hostNetwork = deps.hub.endpoint(`host:${record.node}`)
+    this.hostRpc = new RpcEndpoint(this.hostNetwork, deps.clock)
+    const { observer } = deps
+    this.path = new HostPath({
+      host: this.node,
+      clock: deps.clock,
+      portTo: (node) => this.portTo(node),
+      isAlive: (node) => observer.isAlive(node),
+      aliveForMs: (node) => observer.aliveForMs(node),
+      successorOf: (node) => observer.successorOf(node),
+      holdDownMs: deps.settings.holdDownMs,
+      deadlineMs: deps.ioDeadlineMs,
+      onSwitched: (from, to) => deps.emit({ type: 'path-switched', host: this.node, from, to }),
+    })
+    observer.onChange(({ node, alive }) => this.leaseChanged(node, alive))
+  }
+
+  get cvm(): Cvm | undefined {
+    return this.life?.cvm
+  }
+
+  get cvmState(): CvmState {
+    return this.state
+  }
+
+  /** Counters of all lives together. */
+  counters(): { io: IoCounters; events: CvmCounters; sentBytes: number } {
+    const io = new IoCounters()
+    addCounters(io, this.past.io)
+    const events = new CvmCounters()
+    addCounters(events, this.past.events)
+    let sentBytes = this.past.sentBytes + this.hostNetwork.sentBytes()
+    if (this.life !== undefined) {
+      addCounters(io, this.life.cvm.counters)
+      addCounters(events, this.life.cvm.events)
+      sentBytes += this.life.network.sentBytes()
+    }
+    return { io, events, sentBytes }
+  }
+
+  start(): Promise<void> {
+    this.wanted = true
+    return this.lifecycle.run(this.node, () => this.startLocked())
+  }
+
+  /** Kills the CVM as a crash would; `hang`: it stops answering instead. */
+  async fail(hang: boolean): Promise<void> {
+    const life = this.life
+    if (life === undefined || this.state !== 'up') {
+      throw new HitherError('CONFLICT', `the CVM of ${this.node} is ${this.state} already`)
+    }
+    this.wanted = false
+    if (hang) {
+      this.state = 'hung'
+      life.gate.hang()
+      return
+    }
+    const incarnation = life.cvm.membership.incarnation
+    await this.lifecycle.run(this.node, () => this.endLife('down'))
+    this.deps.emit({ type: 'cvm-down', node: this.node, reason: 'crash' })
+    // The host sees its CVM's process die, so it may end the lease at once; a hang has to run it out.
+    await this.deps.catalog.revokeLease(incarnation)
+  }
+
+  async recover(): Promise<void> {
+    if (this.state === 'up') throw new HitherError('CONFLICT', `the CVM of ${this.node} is up`)
+    this.wanted = true
+    await this.lifecycle.run(this.node, async () => {
+      if (this.life !== undefined) {
+        const incarnation = this.life.cvm.membership.incarnation
+        await this.endLife('down')
+        await this.deps.catalog.revokeLease(incarnation)
+      }
+      await this.startLocked()
+    })
+  }
+
+  /** Drains and stops the CVM. */
+  async stop(): Promise<void> {
+    this.wanted = false
+    await this.lifecycle.run(this.node, async () => {
+      const life = this.life
+      if (life === undefined) return
+      if (this.state === 'up') await life.cvm.stop()
+      await this.endLife('down')
+    })
+  }
+
+  /** Marks the device failed for this and every later life; returns the new records. */
+  failDevice(id: string): readonly DeviceRecord[] {
+    const records = this.rack.fail(id)
+    this.life?.cvm.store.failDevice(id)
+    return records
+  }
+
+  async close(): Promise<void> {
+    this.path.close()
+    this.hostRpc.close()
+    await this.hostNetwork.close()
+  }
+
+  private async startLocked(): Promise<void> {
+    if (this.life !== undefined) return
+    const { hub, catalog, clock, random, settings, emit } = this.deps
+    const devices = await this.rack.start()
+    const network = hub.endpoint(this.node)
+    const gate = hangable({ node: this.node, clock, random, network, catalog, devices })
+    let cvm: Cvm
+    try {
+      cvm = await Cvm.start(gate.platform, settings, emit, () => this.lostLease())
+    } catch (error) {
+      gate.kill()
+      await this.rack.quiesce()
+      throw error
+    }
+    this.life = { cvm, gate, network }
+    this.state = 'up'
+  }
+
+  /** The instance is dead from here on: nothing of it reaches a device, a peer or a caller any more. */
+  private async endLife(state: CvmState): Promise<void> {
+    const life = this.life
+    if (life === undefined) return
+    this.life = undefined
+    this.state = state
+    life.gate.kill()
+    life.cvm.kill(new HitherError('CVM_DOWN', `the CVM of ${this.node} is down`))
+    addCounters(this.past.io, life.cvm.counters)
+    addCounters(this.past.events, life.cvm.events)
+    this.past.sentBytes += life.network.sentBytes()
+    await this.rack.quiesce()
+  }
+
+  private leaseChanged(node: NodeId, alive: boolean): void {
+    if (!alive) this.hostRpc.peerDown(node)
+    if (node === this.node && !alive && this.state === 'hung') {
+      this.deps.emit({ type: 'cvm-down', node, reason: 'lease-expired' })
+      // Peers serve its vDisks from here on. What it still has under way must not reach a caller's buffer any more.
+      void this.lifecycle.run(this.node, () => this.endLife('hung'))
+    }
+    this.path.review()
+  }
+
+  /** The CVM noticed itself that its lease has ended: peers serve its vDisks now. It starts anew, empty-handed. */
+  private lostLease(): void {
+    this.deps.emit({ type: 'cvm-down', node: this.node, reason: 'lease-expired' })
+    void this.lifecycle
+      .run(this.node, () => this.endLife('down'))
+      .then(() => {
+        this.deps.clock.after(RESTART_DELAY_MS, () => {
+          if (this.wanted) this.start().catch((error: unknown) => this.reportError(error))
+        })
+      })
+  }
+
+  private reportError(error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error)
+    const code = error instanceof HitherError ? error.code : 'INTERNAL'
+    this.deps.emit({ type: 'error', where: `${this.node}: restart of the CVM`, message, code })
+  }
+
+  private portTo(node: NodeId): StoragePort | undefined {
+    if (node === this.node) return this.life?.cvm
+    let port = this.remotePorts.get(node)
+    if (port === undefined) {
+      port = new RemotePort(this.hostRpc, node, REDIRECT_TIMEOUT_MS)
+      this.remotePorts.set(node, port)
+    }
+    return port
+  }
+}
+
+function addCounters<T extends IoCounters | CvmCounters>(total: T, part: T): void {
+  const sums = total as unknown as Record<string, number>
+  for (const [key, value] of Object.entries(part)) sums[key] = sums[key]! + (value as number)
+}

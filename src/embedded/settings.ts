@@ -1,0 +1,60 @@
+/** Defaults and checks of the public settings. */
+import type { ClusterSettings } from '../api.ts'
+import { HitherError } from '../base/errors.ts'
+import { GiB, MiB } from '../base/units.ts'
+import type { CvmSettings } from '../cvm/settings.ts'
+
+/** A device must hold its own tables and a few egroups. */
+const DEVICE_BYTES_MIN = 64 * MiB
+
+export interface ResolvedSettings extends CvmSettings {
+  readonly nodes: number
+  readonly rf: 1 | 2 | 3
+  readonly ssdBytes: number
+  readonly hddBytes: number
+  readonly nodesPerBlock: number
+  readonly ioDeadlineMs: number
+}
+
+export function resolveSettings(settings: ClusterSettings): ResolvedSettings {
+  const nodes = whole('nodes', settings.nodes ?? 4, 1, 64)
+  const rf = settings.rf ?? (nodes >= 2 ? 2 : 1)
+  if (rf !== 1 && rf !== 2 && rf !== 3) throw bad('rf', rf, 'is 1, 2 or 3')
+  if (rf > nodes) throw bad('rf', rf, `needs as many nodes, and there are ${nodes}`)
+  const leaseTtlMs = whole('leaseTtlMs', settings.leaseTtlMs ?? 2_000, 50, 600_000)
+  const policy = settings.localityPolicy ?? 'readahead'
+  if (!['never', 'classic', 'keep', 'readahead'].includes(policy)) {
+    throw bad('localityPolicy', policy, 'is never, classic, keep or readahead')
+  }
+  return {
+    nodes,
+    rf,
+    ssdBytes: whole('ssdBytes', settings.ssdBytes ?? 8 * GiB, DEVICE_BYTES_MIN, Number.MAX_SAFE_INTEGER),
+    hddBytes:
+      settings.hddBytes === 0
+        ? 0
+        : whole('hddBytes', settings.hddBytes ?? 32 * GiB, DEVICE_BYTES_MIN, Number.MAX_SAFE_INTEGER),
+    nodesPerBlock: whole('nodesPerBlock', settings.nodesPerBlock ?? 1, 1, 4),
+    leaseTtlMs,
+    holdDownMs: whole('holdDownMs', settings.holdDownMs ?? 30_000, 0, 86_400_000),
+    rebuildDelayMs: whole('rebuildDelayMs', settings.rebuildDelayMs ?? 60_000, 0, 86_400_000),
+    curatorIntervalMs: whole('curatorIntervalMs', settings.curatorIntervalMs ?? 60_000, 0, 86_400_000),
+    ioDeadlineMs: whole('ioDeadlineMs', settings.ioDeadlineMs ?? 60_000, 1, 86_400_000),
+    cacheBytes: whole('cacheBytes', settings.cacheBytes ?? 64 * MiB, 0, 64 * GiB),
+    mapBytes: whole('mapBytes', settings.mapBytes ?? 256 * MiB, 1 * MiB, 64 * GiB),
+    localityPolicy: policy,
+    // A slow copy must not hold writes for longer than a dead one: it is dropped when its node's lease would end.
+    appendTimeoutMs: leaseTtlMs,
+  }
+}
+
+function whole(name: string, value: number, least: number, most: number): number {
+  if (!Number.isSafeInteger(value) || value < least || value > most) {
+    throw bad(name, value, `is a whole number from ${least} to ${most}`)
+  }
+  return value
+}
+
+function bad(name: string, value: unknown, rule: string): HitherError {
+  return new HitherError('BAD_SETTING', `setting ${name} ${rule}, not ${String(value)}`)
+}
