@@ -53,8 +53,8 @@ function makeProgram(io: CliIo, bind: Bind, loadStartParts: () => Promise<StartP
       writeErr: (text) => void io.stderr.write(text),
       // Errors come back as exceptions and are reported in one place.
       outputError: () => {},
-      getOutHelpWidth: () => io.stdout.columns ?? 100,
-      getErrHelpWidth: () => io.stderr.columns ?? 100,
+      getOutHelpWidth: () => io.stdout.columns || 100,
+      getErrHelpWidth: () => io.stderr.columns || 100,
     })
     .exitOverride()
     .addHelpText('after', EXIT_CODES_HELP)

@@ -84,7 +84,8 @@ export class ProgressBar {
       totalBytes: this.#totalBytes,
       bytesPerSecond: this.#meter.bytesPerSecond(),
     }
-    this.#output.write(CLEAR_LINE + formatProgress(state, this.#output.columns ?? 80))
+    // A terminal that does not know its width says 0.
+    this.#output.write(CLEAR_LINE + formatProgress(state, this.#output.columns || 80))
   }
 
   /** Takes the line away, so that the result can stand in its place. */

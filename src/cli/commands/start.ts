@@ -45,7 +45,7 @@ interface StartOptions extends Omit<ClusterSettings, 'rf'> {
 export function addStartCommand(program: Command, bind: Bind, loadParts: () => Promise<StartParts>): void {
   const start = program
     .command('start')
-    .summary('run a cluster in the foreground')
+    .summary('Runs a cluster in the foreground.')
     .description(
       'Runs a cluster in the foreground: every host has an NBD door, on which every disk is an export.\n' +
         'Settings are fixed when the cluster is created; later starts on the same data may leave them out.',
