@@ -70,7 +70,9 @@ export class Writer {
   slots = 0
   /** Blocks of each slot. */
   readonly blocksOf: number[] = []
+  /** Log offsets at which a frame ends, and how many slots there are at each. */
   readonly ends: number[] = [0]
+  readonly #slotsAtEnd: number[] = [0]
   readonly #builder = new FrameBuilder()
 
   constructor(egroup: number) {
@@ -102,6 +104,18 @@ export class Writer {
     this.slots += blocks.length
     this.blocksOf.push(...blocks)
     this.ends.push(this.offset)
+    this.#slotsAtEnd.push(this.slots)
+  }
+
+  /** The log ends at `length`, the end of a frame, from now on. */
+  cut(length: number): void {
+    const frames = this.ends.indexOf(length)
+    if (frames < 0) throw new Error(`no frame ends at ${length}`)
+    this.offset = length
+    this.slots = this.#slotsAtEnd[frames]!
+    this.blocksOf.length = this.slots
+    this.ends.length = frames + 1
+    this.#slotsAtEnd.length = frames + 1
   }
 }
 
