@@ -56,7 +56,7 @@ export interface NbdServer extends AsyncDisposable {
 
 /** Idle buffers kept for the next requests. */
 const POOL_BYTES = 16 * MiB
-/** How long after the grace the last answers may take to leave. */
+/** How long after the grace the last answers may take to leave, and after that the vDisks to let go. */
 const LAST_WORDS_MS = 250
 
 /**
@@ -147,6 +147,7 @@ class Door implements NbdServer {
       for (const connection of this.#connections) connection.abandon()
       if (!(await this.#allEnded(LAST_WORDS_MS))) {
         for (const connection of this.#connections) connection.destroy()
+        await this.#allEnded(LAST_WORDS_MS)
       }
     }
     await serverClosed
@@ -170,6 +171,12 @@ class Door implements NbdServer {
 function checkOptions(options: NbdOptions): void {
   if (options.socket !== undefined && (options.port !== undefined || options.host !== undefined)) {
     throw new HitherError('BAD_SETTING', 'an NBD door listens on a unix socket or on TCP, not both')
+  }
+  if (
+    options.port !== undefined &&
+    !(Number.isInteger(options.port) && options.port >= 0 && options.port < 65_536)
+  ) {
+    throw new HitherError('BAD_SETTING', `${options.port} is no TCP port; use 0 for any that is free`)
   }
   atLeast('bytesMax', options.bytesMax, PAYLOAD_BYTES_MAX)
   atLeast('bytesTotalMax', options.bytesTotalMax, PAYLOAD_BYTES_MAX)

@@ -29,7 +29,8 @@ export interface Reply {
 export class RawClient {
   readonly socket: Socket
   structured = false
-  #buffer = Buffer.alloc(0)
+  #chunks: Buffer[] = []
+  #have = 0
   #ended = false
   #wake: (() => void) | undefined
   #cookie = 0n
@@ -37,7 +38,8 @@ export class RawClient {
   constructor(socket: Socket) {
     this.socket = socket
     socket.on('data', (chunk) => {
-      this.#buffer = Buffer.concat([this.#buffer, chunk])
+      this.#chunks.push(chunk)
+      this.#have += chunk.length
       this.#wake?.()
     })
     const over = (): void => {
@@ -59,25 +61,26 @@ export class RawClient {
 
   /** Rejects when the connection ends first. */
   async read(length: number): Promise<Buffer> {
-    while (this.#buffer.length < length) {
-      if (this.#ended) throw new Error(`connection ended after ${this.#buffer.length} of ${length} bytes`)
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve
-      })
+    while (this.#have < length) {
+      if (this.#ended) throw new Error(`connection ended after ${this.#have} of ${length} bytes`)
+      await this.#more()
     }
-    const bytes = this.#buffer.subarray(0, length)
-    this.#buffer = this.#buffer.subarray(length)
-    return bytes
+    const all = Buffer.concat(this.#chunks)
+    this.#have -= length
+    this.#chunks = this.#have > 0 ? [all.subarray(length)] : []
+    return all.subarray(0, length)
   }
 
   /** Everything until the server ends the connection. */
   async readToEnd(): Promise<Buffer> {
-    while (!this.#ended) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve
-      })
-    }
-    return this.#buffer
+    while (!this.#ended) await this.#more()
+    return Buffer.concat(this.#chunks)
+  }
+
+  #more(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve
+    })
   }
 
   close(): void {
