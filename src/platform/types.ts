@@ -37,6 +37,11 @@ export interface Clock {
   wall(): number
   /** Resolves after `ms`; rejects with the signal's reason when that fires first. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>
+  /**
+   * Resolves in a later turn of the event loop, after timers and IO that are due had theirs. For loops that would
+   * otherwise run on promises alone and starve them.
+   */
+  turn(): Promise<void>
   /** Calls `fire` once after `ms`; returns what cancels it. A pending timer does not keep the process alive. */
   after(ms: number, fire: () => void): () => void
 }

@@ -130,6 +130,10 @@ class GatedClock implements Clock {
     })
   }
 
+  turn(): Promise<void> {
+    return this.#gate.call(() => this.#inner.turn())
+  }
+
   after(ms: number, fire: () => void): () => void {
     if (this.#gate.dead) return () => undefined
     const cancel = (): void => {

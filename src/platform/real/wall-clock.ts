@@ -34,6 +34,10 @@ export class WallClock implements Clock {
     })
   }
 
+  turn(): Promise<void> {
+    return new Promise((resolve) => setImmediate(resolve))
+  }
+
   after(ms: number, fire: () => void): () => void {
     const due = this.now() + ms
     let timer: NodeJS.Timeout

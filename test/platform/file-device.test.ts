@@ -1,0 +1,188 @@
+/** What is special about files: opening, shared syncs, and failures of the operating system. */
+import * as fs from 'node:fs'
+import { mkdtemp, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { MiB } from '../../src/base/units.ts'
+import { FileDevice } from '../../src/platform/real/file-device.ts'
+import { codeOfFailure, expectBytes, pattern } from '../conformance/device-suite.ts'
+
+type Settle = (error: Error | null, count?: number) => void
+
+/** Stands between the device and the operating system; each test sets what it needs. */
+const os = vi.hoisted(() => ({
+  syncs: 0,
+  holdSyncs: false,
+  held: [] as Array<() => void>,
+  syncError: undefined as Error | undefined,
+  writeError: undefined as Error | undefined,
+  /** Most bytes that one call moves. */
+  shortest: Number.POSITIVE_INFINITY,
+}))
+
+vi.mock('node:fs', async (original) => {
+  const real = await original<typeof import('node:fs')>()
+  return {
+    ...real,
+    fdatasync(fd: number, settle: Settle) {
+      os.syncs += 1
+      const go = (): void => (os.syncError ? settle(os.syncError) : real.fdatasync(fd, settle))
+      if (os.holdSyncs) os.held.push(go)
+      else go()
+    },
+    read(fd: number, target: Uint8Array, offset: number, length: number, position: number, settle: Settle) {
+      real.read(fd, target, offset, Math.min(length, os.shortest), position, settle)
+    },
+    write(fd: number, source: Uint8Array, offset: number, length: number, position: number, settle: Settle) {
+      if (os.writeError) settle(os.writeError)
+      else real.write(fd, source, offset, Math.min(length, os.shortest), position, settle)
+    },
+    writev(fd: number, parts: Uint8Array[], position: number, settle: Settle) {
+      if (os.shortest === Number.POSITIVE_INFINITY) real.writev(fd, parts, position, settle)
+      else real.writev(fd, [Buffer.concat(parts).subarray(0, os.shortest)], position, settle)
+    },
+  }
+})
+
+describe('FileDevice', () => {
+  let folder: string
+  let path: string
+  const options = { id: 'node-1.ssd0', tier: 'ssd' } as const
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'hither-file-device-'))
+    path = join(folder, 'ssd0')
+    Object.assign(os, { syncs: 0, holdSyncs: false, held: [], syncError: undefined, writeError: undefined })
+    os.shortest = Number.POSITIVE_INFINITY
+  })
+  afterEach(() => rm(folder, { recursive: true }))
+  const create = (): Promise<FileDevice> => FileDevice.open(path, { ...options, size: 4 * MiB, create: true })
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+  it('creates a sparse file of the full size, and opens it again with what is in it', async () => {
+    const device = await create()
+    expect(device.size).toBe(4 * MiB)
+    await device.write(1 * MiB, pattern(100, 1))
+    await device.close()
+    const { size, blocks } = await stat(path)
+    expect(size).toBe(4 * MiB)
+    expect(blocks * 512).toBeLessThan(1 * MiB)
+    const again = await create()
+    const target = new Uint8Array(100)
+    await again.read(1 * MiB, target)
+    expectBytes(target, pattern(100, 1))
+    await again.close()
+  })
+
+  it('opens a file whose creation a crash cut short', async () => {
+    await writeFile(path, '')
+    const device = await create()
+    expect(device.size).toBe(4 * MiB)
+    await device.close()
+  })
+
+  it('refuses what is not a device', async () => {
+    expect(await codeOfFailure(FileDevice.open(path, options))).toBe('BAD_LOCATION')
+    expect(await codeOfFailure(FileDevice.open(folder, options))).toBe('BAD_LOCATION')
+    expect(await codeOfFailure(FileDevice.open('/dev/null', options))).toBe('BAD_LOCATION')
+    expect(await codeOfFailure(FileDevice.open(path, { ...options, create: true }))).toBe('BAD_SETTING')
+    await (await create()).close()
+    expect(await codeOfFailure(FileDevice.open(path, { ...options, size: 8 * MiB }))).toBe('BAD_SETTING')
+  })
+
+  it('reads zeros where the file is shorter than the device', async () => {
+    const device = await create()
+    await device.write(0, pattern(1000, 1))
+    await truncate(path, 1000)
+    const target = new Uint8Array(3000).fill(0xee)
+    await device.read(0, target)
+    expectBytes(target.subarray(0, 1000), pattern(1000, 1))
+    expectBytes(target.subarray(1000), new Uint8Array(2000))
+    await device.close()
+  })
+
+  it('carries on after short reads and writes', async () => {
+    const device = await create()
+    os.shortest = 333
+    await device.write(0, pattern(1000, 2))
+    await device.write(1000, [pattern(10, 3), new Uint8Array(0), pattern(990, 4), pattern(1, 5)])
+    const target = new Uint8Array(2001)
+    await device.read(0, target)
+    expectBytes(target, Buffer.concat([pattern(1000, 2), pattern(10, 3), pattern(990, 4), pattern(1, 5)]))
+    await device.close()
+  })
+
+  it('shares one fdatasync among all who ask in one turn, and asks for none when nothing is new', async () => {
+    const device = await create()
+    await Promise.all(Array.from({ length: 20 }, () => device.sync()))
+    expect(os.syncs).toBe(1)
+    await device.sync()
+    expect(os.syncs).toBe(1)
+    await device.write(0, pattern(10, 1))
+    await device.sync()
+    expect(os.syncs).toBe(2)
+    await device.close()
+  })
+
+  it('makes who asks during a fdatasync wait for the next', async () => {
+    const device = await create()
+    os.holdSyncs = true
+    const done: string[] = []
+    const first = device.sync().then(() => done.push('first'))
+    await turn()
+    await device.write(0, pattern(10, 1))
+    const second = Promise.all([device.sync(), device.sync()]).then(() => done.push('second'))
+    await turn()
+    expect(os.syncs).toBe(1)
+    os.held.shift()!()
+    await first
+    await turn()
+    expect([done, os.syncs]).toEqual([['first'], 2])
+    os.held.shift()!()
+    await second
+    await device.close()
+  })
+
+  it('is dead after a failed fdatasync, although the next one would succeed', async () => {
+    const device = await create()
+    os.syncError = Object.assign(new Error('EIO: i/o error'), { code: 'EIO' })
+    os.holdSyncs = true
+    await device.write(0, pattern(10, 1))
+    const first = codeOfFailure(device.sync())
+    await turn()
+    const second = codeOfFailure(device.sync())
+    os.held.shift()!()
+    os.syncError = undefined
+    os.holdSyncs = false
+    expect(await first).toBe('DEVICE_FAILED')
+    expect(await second).toBe('DEVICE_FAILED')
+    expect(await codeOfFailure(device.sync())).toBe('DEVICE_FAILED')
+    expect(await codeOfFailure(device.write(0, pattern(10, 1)))).toBe('DEVICE_FAILED')
+    expect(await codeOfFailure(device.read(0, new Uint8Array(1)))).toBe('DEVICE_FAILED')
+    expect(os.syncs).toBe(1)
+    await device.close()
+  })
+
+  it.each([
+    ['ENOSPC', 'DEVICE_FULL'],
+    ['EIO', 'DEVICE_FAILED'],
+  ])('tells %s of a write as %s, and goes on', async (code, told) => {
+    const device = await create()
+    os.writeError = Object.assign(new Error(code), { code })
+    expect(await codeOfFailure(device.write(0, pattern(10, 1)))).toBe(told)
+    os.writeError = undefined
+    await device.write(0, pattern(10, 1))
+    await device.sync()
+    await device.close()
+  })
+
+  it('waits at close for the IO under way', async () => {
+    const device = await create()
+    const writes = Array.from({ length: 10 }, (_, index) => device.write(index * 4096, pattern(4096, index)))
+    const sync = device.sync()
+    await device.close()
+    await Promise.all([...writes, sync])
+    expectBytes(fs.readFileSync(path).subarray(9 * 4096, 10 * 4096), pattern(4096, 9))
+  })
+})
