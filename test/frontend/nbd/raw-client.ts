@@ -29,7 +29,8 @@ export interface Reply {
 export class RawClient {
   readonly socket: Socket
   structured = false
-  #chunks: Buffer[] = []
+  /** What has come and was not read; never empty. */
+  #chunks: Buffer[] = [Buffer.alloc(0)]
   #have = 0
   #ended = false
   #wake: (() => void) | undefined
@@ -65,10 +66,11 @@ export class RawClient {
       if (this.#ended) throw new Error(`connection ended after ${this.#have} of ${length} bytes`)
       await this.#more()
     }
-    const all = Buffer.concat(this.#chunks)
+    if (length > this.#chunks[0]!.length) this.#chunks = [Buffer.concat(this.#chunks)]
+    const first = this.#chunks[0]!
     this.#have -= length
-    this.#chunks = this.#have > 0 ? [all.subarray(length)] : []
-    return all.subarray(0, length)
+    this.#chunks[0] = first.subarray(length)
+    return first.subarray(0, length)
   }
 
   /** Everything until the server ends the connection. */
