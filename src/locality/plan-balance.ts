@@ -41,6 +41,7 @@ function empty(view: PlanView, from: NodeId, ledger: PlanLedger, moves: EvictMov
     ledger.carry(egroup.egroup, bytes)
     ledger.add(from, fromTier, -bytes)
     ledger.add(target.node, target.tier, bytes)
+    ledger.add(target.node, 'ssd', -ledger.partialBytes(target.node, egroup.egroup))
   }
 }
 
@@ -52,7 +53,7 @@ function chooseTarget(
   const { bytes, copies } = egroup
   const sourceAfter = ledger.nodeRatio(from, -bytes)
   let best: { node: NodeId; tier: Tier } | undefined
-  let bestRatio = Math.min(NODE_LOW, sourceAfter)
+  let bestRatio = Number.POSITIVE_INFINITY
   let bestBlocks = 0
   for (const { node } of ledger.healthyNodes()) {
     const ratio = ledger.nodeRatio(node, bytes)

@@ -9,6 +9,7 @@ import type { CopyView, EgroupView, NodeView, PlanOptions, PlanView } from './pl
 export class PlanLedger {
   readonly #nodes = new Map<NodeId, NodeView>()
   readonly #used: Record<Tier, Map<NodeId, number>> = { ssd: new Map(), hdd: new Map() }
+  readonly #partials = new Map<NodeId, Map<EgroupId, number>>()
   readonly #moved = new Set<EgroupId>()
   readonly #now: number
   readonly #holdMs: number
@@ -19,6 +20,11 @@ export class PlanLedger {
       this.#nodes.set(node.node, node)
       this.#used.ssd.set(node.node, node.ssd.usedBytes)
       this.#used.hdd.set(node.node, node.hdd.usedBytes)
+    }
+    for (const { node, egroup, heldBytes } of view.partials) {
+      const ofNode = this.#partials.get(node)
+      if (ofNode === undefined) this.#partials.set(node, new Map([[egroup, heldBytes]]))
+      else ofNode.set(egroup, heldBytes)
     }
     this.#now = view.now
     this.#holdMs = options.holdMs ?? HOLD_MS
@@ -50,6 +56,11 @@ export class PlanLedger {
   nodeRatio(node: NodeId, extraBytes = 0): number {
     const size = this.sizeBytes(node, 'ssd') + this.sizeBytes(node, 'hdd')
     return size === 0 ? 1 : (this.usedBytes(node, 'ssd') + this.usedBytes(node, 'hdd') + extraBytes) / size
+  }
+
+  /** What a partial copy of the egroup holds on the node; 0 when there is none. */
+  partialBytes(node: NodeId, egroup: EgroupId): number {
+    return this.#partials.get(node)?.get(egroup) ?? 0
   }
 
   isHealthy(node: NodeId): boolean {

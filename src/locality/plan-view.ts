@@ -96,7 +96,7 @@ export interface DropPartialMove {
   readonly bytes: number
 }
 
-/** A copy goes to another node, which has more space. */
+/** A copy goes to another node, which has more space. A partial copy that `to` may have gives way to it. */
 export interface EvictMove {
   readonly type: 'evict'
   readonly egroup: EgroupId
