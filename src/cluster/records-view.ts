@@ -32,8 +32,9 @@ export class RecordsView<T> {
   static async open<T>(catalog: Catalog, prefix: string): Promise<RecordsView<T>> {
     const view = new RecordsView<T>(catalog, prefix)
     view.stopWatch = catalog.watch(prefix, (changes) => view.apply(changes))
-    for (const entry of await catalog.list(prefix))
-      view.learn(entry.key, decodeRecord<T>(entry.value), entry.revision)
+    for (const entry of await catalog.list(prefix)) {
+      if (!isBarrier(entry.key)) view.learn(entry.key, decodeRecord<T>(entry.value), entry.revision)
+    }
     return view
   }
 

@@ -46,6 +46,7 @@ export class HostPath {
   private readonly flights = new Set<Flight>()
   private current: NodeId
   private cancelReturn: (() => void) | undefined
+  private opened = false
   private closed = false
 
   constructor(deps: HostPathDeps) {
@@ -108,9 +109,15 @@ export class HostPath {
     })
   }
 
+  /** The CVMs have had their time to start: from here on, one that is not there has failed. */
+  open(): void {
+    this.opened = true
+    this.review()
+  }
+
   /** Membership changed, or a CVM of this node started or died: does the path have to be switched? */
   review(): void {
-    if (this.closed) return
+    if (!this.opened || this.closed) return
     const { host, isAlive, successorOf } = this.deps
     if (!isAlive(this.current)) {
       const next = this.current !== host && this.isReady(host) ? host : successorOf(this.current)

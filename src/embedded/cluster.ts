@@ -83,7 +83,12 @@ export async function openEmbedded(
           })
     const catalog = await LogCatalog.open(device, clock)
     const cluster = new EmbeddedCluster(location, folder, resolved, { clock, random, catalog, device, lock })
-    await cluster.start()
+    try {
+      await cluster.start()
+    } catch (error) {
+      await cluster.close()
+      throw error
+    }
     return cluster
   } catch (error) {
     await lock?.release()
@@ -124,6 +129,8 @@ export class EmbeddedCluster implements Cluster {
   private nodesPerBlock = 1
   private internalBytes = 0
   private closing: Promise<void> | undefined
+  /** An open cluster keeps the process alive, as an open server does: an IO may be waiting for nothing but a timer. */
+  private readonly keepAlive = setInterval(() => {}, 0x7fff_ffff)
 
   constructor(location: string, folder: string | undefined, settings: ResolvedSettings, world: World) {
     this.location = location
@@ -154,6 +161,7 @@ export class EmbeddedCluster implements Cluster {
     this.owners = await RecordsView.open<OwnerRecord>(catalog, 'owner/')
     for (const record of this.observer.members()) this.addMember(record)
     await Promise.all([...this.members.values()].map((member) => member.start()))
+    for (const member of this.members.values()) member.path.open()
   }
 
   get nodes(): readonly NodeId[] {
@@ -257,6 +265,7 @@ export class EmbeddedCluster implements Cluster {
     if (!result.ok) throw new HitherError('CONFLICT', `there is a node ${record.node} already`)
     const member = this.addMember(record)
     await member.start()
+    member.path.open()
     this.emit({ type: 'node-added', node: record.node })
     return record.node
   }
@@ -327,14 +336,16 @@ export class EmbeddedCluster implements Cluster {
 
   private async shutDown(): Promise<void> {
     await Promise.allSettled([...this.handles].map((handle) => handle.close()))
-    await Promise.allSettled([...this.members.values()].map((member) => member.stop()))
+    // The hosts go first: a CVM that stops now is no reason to switch a path.
     for (const member of this.members.values()) await member.close()
-    this.observer.close()
-    this.vdisks.close()
-    this.owners.close()
+    await Promise.allSettled([...this.members.values()].map((member) => member.stop()))
+    this.observer?.close()
+    this.vdisks?.close()
+    this.owners?.close()
     await this.world.catalog.close()
     await this.world.device.close()
     this.log.close()
+    clearInterval(this.keepAlive)
     await this.world.lock?.release()
   }
 

@@ -53,6 +53,7 @@ export class EmbeddedNode {
   private life: { cvm: Cvm; gate: Hangable; network: Network } | undefined
   private state: CvmState = 'down'
   private wanted = false
+  private closed = false
   private readonly past = {
     io: new IoCounters(),
     events: new CvmCounters(),
@@ -159,7 +160,9 @@ export class EmbeddedNode {
     return records
   }
 
+  /** Ends the host's side: no path, no IO any more. */
   async close(): Promise<void> {
+    this.closed = true
     this.path.close()
     this.hostRpc.close()
     await this.hostNetwork.close()
@@ -198,6 +201,7 @@ export class EmbeddedNode {
   }
 
   private leaseChanged(node: NodeId, alive: boolean): void {
+    if (this.closed) return
     if (!alive) this.hostRpc.peerDown(node)
     if (node === this.node && !alive && this.state === 'hung') {
       this.deps.emit({ type: 'cvm-down', node, reason: 'lease-expired' })

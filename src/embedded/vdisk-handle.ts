@@ -9,6 +9,9 @@ import type { StoragePort } from '../cvm/port.ts'
 import type { Clock } from '../platform/types.ts'
 import type { DiskTrack } from './disk-track.ts'
 
+const IOS_PER_TURN = 32
+let iosSinceTurn = 0
+
 export interface HandleDeps {
   readonly id: VDiskId
   readonly name: string
@@ -139,6 +142,11 @@ export class VDiskHandle implements VDisk {
 
   private async io<T>(send: (port: StoragePort) => Promise<T>): Promise<T> {
     const { track, clock, path } = this.deps
+    // Over memory devices an IO is promises all the way: without a turn now and then, timers (leases) would starve.
+    if (++iosSinceTurn >= IOS_PER_TURN) {
+      iosSinceTurn = 0
+      await clock.turn()
+    }
     this.underWay++
     track.begin()
     try {
