@@ -25,6 +25,39 @@ export interface RunOptions {
   onOutput?: (text: string) => void
 }
 
+/** Runs one command line in this process, as if in `folder`. */
+export async function runIn(
+  folder: string,
+  argv: readonly string[],
+  options: RunOptions = {},
+): Promise<Outcome> {
+  const stdout = sink(options)
+  const stderr = sink(options)
+  const code = await runCli(
+    argv,
+    {
+      stdin: options.stdin ?? Readable.from([]),
+      stdout: stdout.stream,
+      stderr: stderr.stream,
+      env: options.env ?? {},
+      cwd: folder,
+      signal: options.signal ?? new AbortController().signal,
+      self: 'hither',
+      version: '1.2.3',
+    },
+    async () => {
+      if (options.parts === undefined) throw new Error('this test does not start a cluster')
+      return options.parts
+    },
+  )
+  return {
+    code,
+    stdout: stdout.bytes().toString(),
+    stderr: stderr.bytes().toString(),
+    stdoutBytes: stdout.bytes(),
+  }
+}
+
 export class Harness {
   readonly folder: string
   readonly cluster = new FakeCluster()
@@ -54,32 +87,8 @@ export class Harness {
     return join(this.folder, name)
   }
 
-  async run(argv: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-    const stdout = sink(options)
-    const stderr = sink(options)
-    const code = await runCli(
-      argv,
-      {
-        stdin: options.stdin ?? Readable.from([]),
-        stdout: stdout.stream,
-        stderr: stderr.stream,
-        env: options.env ?? {},
-        cwd: this.folder,
-        signal: options.signal ?? new AbortController().signal,
-        self: 'hither',
-        version: '1.2.3',
-      },
-      async () => {
-        if (options.parts === undefined) throw new Error('this test does not start a cluster')
-        return options.parts
-      },
-    )
-    return {
-      code,
-      stdout: stdout.bytes().toString(),
-      stderr: stderr.bytes().toString(),
-      stdoutBytes: stdout.bytes(),
-    }
+  run(argv: readonly string[], options: RunOptions = {}): Promise<Outcome> {
+    return runIn(this.folder, argv, options)
   }
 
   async json(...argv: string[]): Promise<unknown> {

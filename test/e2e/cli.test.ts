@@ -10,10 +10,12 @@ import { mkdtemp, open, readFile, rm, stat, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { type Outcome, runIn } from '../cli/harness.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
-const PROGRAM = [join(ROOT, 'node_modules/tsx/dist/cli.mjs'), join(ROOT, 'src/main.ts')]
+// In one process, so that a signal reaches the program itself.
+const PROGRAM = ['--import', import.meta.resolve('tsx'), join(ROOT, 'src/main.ts')]
 const KiB = 1_024
 const MiB = 1_024 * KiB
 
@@ -21,16 +23,16 @@ let folder: string
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'hither-e2e-'))
 })
+afterEach(() => Server.killAll())
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
-interface Outcome {
-  readonly code: number
-  readonly stdout: string
-  readonly stderr: string
+/** A command against the running cluster; within this process, to save the start of another one. */
+function hither(...argv: string[]): Promise<Outcome> {
+  return runIn(folder, argv)
 }
 
-/** Runs one command to its end. */
-function hither(...argv: string[]): Promise<Outcome> {
+/** A command as a process of its own. */
+function spawned(...argv: string[]): Promise<Omit<Outcome, 'stdoutBytes'>> {
   return new Promise((done) => {
     execFile(process.execPath, [...PROGRAM, ...argv], { cwd: folder }, (error, stdout, stderr) => {
       done({ code: error === null ? 0 : Number(error.code), stdout, stderr })
@@ -39,6 +41,8 @@ function hither(...argv: string[]): Promise<Outcome> {
 }
 
 class Server {
+  static readonly #running = new Set<Server>()
+
   readonly child: ChildProcess
   readonly lines: Array<Record<string, unknown>> = []
   readonly #reader: Interface
@@ -52,6 +56,8 @@ class Server {
     this.#reader = createInterface(this.child.stdout!)
     this.#reader.on('line', (line) => this.lines.push(JSON.parse(line)))
     this.exited = new Promise((done) => this.child.once('exit', (code) => done(code)))
+    Server.#running.add(this)
+    void this.exited.then(() => Server.#running.delete(this))
   }
 
   static async start(...argv: string[]): Promise<Server> {
@@ -71,6 +77,13 @@ class Server {
       if (found !== undefined) return found
       await new Promise((resolve) => setTimeout(resolve, 10))
     }
+  }
+
+  /** What a failed test left running. */
+  static async killAll(): Promise<void> {
+    const left = [...Server.#running]
+    for (const server of left) server.child.kill('SIGKILL')
+    await Promise.all(left.map((server) => server.exited))
   }
 
   async stop(): Promise<number | null> {
@@ -103,19 +116,19 @@ describe.runIf(existsSync(join(ROOT, 'src/index.ts')))('the program hither', () 
       control: join(folder, 'hither-data', 'control.sock'),
       hosts: [{ node: 'node-1' }, { node: 'node-2' }, { node: 'node-3' }],
     })
-    expect(await hither('disk', 'import', 'in.img', 'root', '--vm', 'vm1', '--node', 'node-2')).toMatchObject(
-      {
-        code: 0,
-      },
-    )
-    expect((await hither('disk', 'import', 'in.img', 'root')).code).toBe(5)
-    expect((await hither('cvm', 'fail', 'node-2')).code).toBe(0)
+    expect(
+      await spawned('disk', 'import', 'in.img', 'root', '--vm', 'vm1', '--node', 'node-2'),
+    ).toMatchObject({
+      code: 0,
+    })
+    expect(await hither('disk', 'import', 'in.img', 'root')).toMatchObject({ code: 5 })
+    expect(await hither('cvm', 'fail', 'node-2')).toMatchObject({ code: 0 })
     expect(await hither('disk', 'export', 'root', 'failed-over.img')).toMatchObject({ code: 0 })
     await first.line((line) => line['event'] === 'takeover')
-    expect((await hither('cvm', 'recover', 'node-2')).code).toBe(0)
-    expect((await hither('vm', 'move', 'vm1', '--to', 'node-3')).code).toBe(0)
+    expect(await hither('cvm', 'recover', 'node-2')).toMatchObject({ code: 0 })
+    expect(await hither('vm', 'move', 'vm1', '--to', 'node-3')).toMatchObject({ code: 0 })
     expect(await first.stop()).toBe(0)
-    expect((await hither('status')).code).toBe(4)
+    expect(await spawned('status')).toMatchObject({ code: 4 })
 
     const second = await Server.start()
     const status = JSON.parse((await hither('status', '--json')).stdout)
@@ -127,16 +140,16 @@ describe.runIf(existsSync(join(ROOT, 'src/index.ts')))('the program hither', () 
       await truncate(out, bytes)
       expect(await digest(out)).toBe(await digest(image))
     }
-    expect((await hither('disk', 'rm', 'root')).code).toBe(0)
-    expect((await hither('disk', 'show', 'root')).code).toBe(3)
+    expect(await hither('disk', 'rm', 'root')).toMatchObject({ code: 0 })
+    expect(await hither('disk', 'show', 'root')).toMatchObject({ code: 3 })
     expect(await second.stop()).toBe(0)
   })
 
   it('a second cluster on the same data is refused, and the first goes on', async () => {
     const data = ['--data', 'shared', '--nodes', '1', '--ssd', '64MiB', '--hdd', '0']
     const first = await Server.start(...data)
-    expect((await hither('start', '--nbd-port', '0', ...data)).code).toBe(5)
-    expect((await hither('status', '--control', 'shared')).code).toBe(0)
+    expect(await spawned('start', '--nbd-port', '0', ...data)).toMatchObject({ code: 5 })
+    expect(await hither('status', '--control', 'shared')).toMatchObject({ code: 0 })
     expect(await first.stop()).toBe(0)
   })
 })
