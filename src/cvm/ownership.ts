@@ -112,6 +112,11 @@ export class Ownership {
     return activation
   }
 
+  /** Resolves when every activation that is under way now has ended. */
+  async activationsEnded(): Promise<void> {
+    await Promise.allSettled([...this.activating.values()])
+  }
+
   /** Takes over everything that `dead` owned, if this CVM is its successor. */
   async takeOverFrom(dead: NodeId): Promise<void> {
     if (this.deps.membership.successorOf(dead) !== this.deps.membership.self) return

@@ -49,6 +49,11 @@ export class Directory {
     for (const [key, entry] of this.view.all()) yield [egroupOfKey(key), entry]
   }
 
+  /** Resolves when every change that was committed before this call is in the cache. */
+  catchUp(): Promise<void> {
+    return this.view.catchUp()
+  }
+
   /** The stream's egroups in log order, with every change committed before this call: recovery must not miss one. */
   async ofStream(stream: VDiskId): Promise<Array<{ egroup: EgroupId; entry: Versioned<EgroupRecord> }>> {
     await this.view.catchUp()

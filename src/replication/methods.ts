@@ -32,6 +32,8 @@ export const METHOD = {
   beginReclaim: 53,
   endReclaim: 54,
   reportHeat: 55,
+  rotateStream: 56,
+  scrubStep: 57,
 } as const
 
 /** A peer that works answers such a call within this time, or is taken for failed. Milliseconds. */

@@ -18,6 +18,7 @@
  * that neither costs a write any time.
  */
 import { codeOf, HitherError, invariant } from '../base/errors.ts'
+import { Mutex } from '../base/queue.ts'
 import {
   EGROUP_BYTES,
   type EgroupId,
@@ -84,6 +85,8 @@ export class StreamWriter {
   private current: OpenEgroup | undefined
   private ahead: Promise<OpenEgroup> | undefined
   private readonly sealing = new Set<Promise<void>>()
+  /** Held by an append, and by whatever seals the egroup that it would go to. */
+  private readonly appending = new Mutex()
   private readonly unsynced = new Set<OpenEgroup>()
   private last: { order: number; offset: number }
   private closed = false
@@ -115,6 +118,15 @@ export class StreamWriter {
    * Errors: `NO_SPACE`, `NO_REPLICAS` (nothing is applied), `STALE_GENERATION` (another CVM owns the stream).
    */
   async append(frame: FrameBuilder, sync: boolean): Promise<Placement> {
+    if (!this.appending.tryLock()) await this.appending.lock()
+    try {
+      return await this.place(frame, sync)
+    } finally {
+      this.appending.unlock()
+    }
+  }
+
+  private async place(frame: FrameBuilder, sync: boolean): Promise<Placement> {
     const bad = new Set<NodeId>()
     for (let attempt = 0; attempt < APPEND_ATTEMPTS_MAX; attempt++) {
       const target = await this.openFor(frame, bad)
@@ -171,16 +183,19 @@ export class StreamWriter {
   /** Seals what is open, so that the next owner starts with a clean stream. */
   async close(): Promise<void> {
     this.closed = true
-    if (this.ahead !== undefined) {
-      const opened = await this.ahead.catch(() => undefined)
+    await this.rotate()
+  }
+
+  /** Seals what is open, so that the next frame goes to nodes that are chosen anew. Appends wait for a moment. */
+  async rotate(): Promise<void> {
+    await this.appending.run(async () => {
+      const opened = await this.ahead?.catch(() => undefined)
       this.ahead = undefined
       if (opened !== undefined) this.sealBehind(opened)
-    }
-    if (this.current !== undefined) {
-      this.sealBehind(this.current)
+      if (this.current !== undefined) this.sealBehind(this.current)
       this.current = undefined
-    }
-    while (this.sealing.size > 0) await Promise.all(this.sealing)
+    })
+    await this.settle()
   }
 
   /** Waits for seals under way, so that what was full is sealed in the directory. */

@@ -230,6 +230,13 @@ export class OwnedVDisk {
     return this.checkpointing.run(() => this.checkpointLocked())
   }
 
+  /** A checkpoint that has every write in it that began before this call. */
+  async checkpointPastWrites(): Promise<RootRecord> {
+    await this.writes.passed()
+    this.assertServing()
+    return this.checkpoint()
+  }
+
   /** Ends service after IO under way, with everything in the catalog, so that the next owner replays nothing. */
   async drain(): Promise<void> {
     const error = new HitherError('NOT_OWNER', `vDisk ${this.name} is moving to another CVM`)

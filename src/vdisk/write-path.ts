@@ -12,6 +12,7 @@ import { Semaphore } from '../base/queue.ts'
 import { RangeLock } from '../base/range-lock.ts'
 import { BLOCK_BYTES, BLOCKS_PER_VBLOCK } from '../base/units.ts'
 import type { CommitQueue } from './commit-queue.ts'
+import { EpochBarrier } from './epoch-barrier.ts'
 import type { PageMap } from './page-map.ts'
 import type { ReadPath } from './read-path.ts'
 import { PLAN_BLOCKS_MAX, type Reducer } from './reduce.ts'
@@ -36,6 +37,7 @@ export class WritePath {
   private readonly deps: WritePathDeps
   private readonly places = new Semaphore(IN_FLIGHT_MAX)
   private readonly ranges = new RangeLock()
+  private readonly pieces = new EpochBarrier()
 
   constructor(deps: WritePathDeps) {
     this.deps = deps
@@ -79,6 +81,14 @@ export class WritePath {
   /** Resolves when no write is under way. */
   drained(): Promise<void> {
     return this.places.drained()
+  }
+
+  /**
+   * Resolves when every piece that was looked at for duplicates before this call is in the map, or has failed: what it
+   * refers to can be found there. Later writes are not held up.
+   */
+  passed(): Promise<void> {
+    return this.pieces.passed()
   }
 
   private async enter(start: number, end: number): Promise<void> {
@@ -145,6 +155,7 @@ export class WritePath {
     const pinned = map.pin(start, end)
     if (pinned !== undefined) await pinned
     const plan = reducer.takePlan()
+    const epoch = this.pieces.enter()
     try {
       const count = end - start
       const verifying = reducer.classify(plan, data, dataOffset, count)
@@ -153,6 +164,7 @@ export class WritePath {
       reducer.emit(batch, plan, start, data, dataOffset, count)
       await queue.commit(batch, sync)
     } finally {
+      this.pieces.leave(epoch)
       reducer.returnPlan(plan)
       map.unpin(start, end)
     }
