@@ -4,15 +4,10 @@ import { codeOf } from '../../src/base/errors.ts'
 import { MiB } from '../../src/base/units.ts'
 import { ExtentStore } from '../../src/extent-store/extent-store.ts'
 import { FaultDevice } from '../../src/platform/faults/fault-device.ts'
-import type { Clock } from '../../src/platform/types.ts'
+import { WallClock } from '../../src/platform/real/wall-clock.ts'
 import { allSlots, fill, isRight, memoryDevice, NODE } from './harness.ts'
 
-const clock: Clock = {
-  now: () => 0,
-  wall: () => 0,
-  sleep: () => Promise.resolve(),
-  after: () => () => {},
-}
+const clock = new WallClock()
 
 async function setUp() {
   const device = new FaultDevice(memoryDevice(), clock)
