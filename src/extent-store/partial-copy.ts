@@ -7,8 +7,8 @@
  * frame of an earlier partial copy of the same egroup holds the right bytes.
  *
  * Completing one makes it count as a full copy, so then all of it is made sure of:
- * 1. Sync; read it back; verify every frame and slice.
- * 2. Write the index block behind it; sync.
+ * 1. Read it back; verify every frame and slice.
+ * 2. Write the index block behind it; sync both.
  * 3. Write the entry: full, sealed, the units in use. Durable.
  * Crash before 3: it is a partial copy still.
  */
@@ -73,7 +73,6 @@ export async function completePartial(
   if (copy.isSealed) return
   if (!copy.isPartial) throw new HitherError('CONFLICT', `the copy of egroup ${copy.egroup} here is open`)
   const { device, placement, length } = copy
-  await device.sync()
   const { indexBlock, index, units } = verifyLog(copy.egroup, await readWholeLog(copy))
   const extents: readonly Extent[] | undefined =
     units > placement.units

@@ -320,9 +320,12 @@ class History {
 
 type Operation = (store: ExtentStore, writer: Writer) => Promise<unknown>
 
+type Prepared = 'open' | 'unsynced' | 'sealed' | 'partial'
+
 /** Slots 0 … 19 of egroup 1 live here, in a copy of the kind that the operation is for. */
-const OPERATIONS: ReadonlyArray<readonly [string, 'open' | 'sealed' | 'partial', Operation]> = [
+const OPERATIONS: ReadonlyArray<readonly [string, Prepared, Operation]> = [
   ['seal', 'open', (store, writer) => store.seal(1, 1, writer.offset)],
+  ['seal of what was not synced', 'unsynced', (store, writer) => store.seal(1, 1, writer.offset)],
   ['fence', 'open', (store) => store.fence(1, 2)],
   ['compact', 'sealed', (store) => store.compact(1, firstSlots(LIVE))],
   ['moveTier', 'sealed', (store) => store.moveTier(1, 'hdd')],
@@ -363,16 +366,17 @@ describe('power goes off at each step of', () => {
         )
         for (const device of devices) await device.crash(randomOf(seed + 1))
         const after = await ExtentStore.open({ node: NODE, devices: media })
+        // Nothing of these was promised, until the operation is done.
+        if (kind === 'unsynced' && after.info(1)!.state === 'open') continue
+        if (kind === 'partial' && after.info(1)?.kind !== 'full') continue
         await checkLive(after)
-        if (after.info(1)!.kind === 'partial' || kind !== 'partial') {
-          await operation(after, writer)
-          await checkLive(after)
-        }
+        await operation(after, writer)
+        await checkLive(after)
       }
     }
   })
 
-  async function prepare(store: ExtentStore, kind: string): Promise<Writer> {
+  async function prepare(store: ExtentStore, kind: Prepared): Promise<Writer> {
     // The first change of a table also syncs for reasons of its own, and would hide a sync that is missing.
     for (const tier of ['ssd', 'hdd'] as const) {
       await store.createCopy({ egroup: 9, stream: STREAM, generation: 1, tier })
@@ -384,10 +388,9 @@ describe('power goes off at each step of', () => {
         const slices = Array.from({ length: 5 }, (_, i) => storedOf(1, slot + i, 2))
         await store.keepPartial(1, STREAM, slices)
       }
-      await store.syncCopy(1)
     } else {
       await store.createCopy({ egroup: 1, stream: STREAM, generation: 1, tier: 'ssd' })
-      for (let i = 0; i < 10; i++) await writer.append(store, [4, 8, 2, 8])
+      for (let i = 0; i < 10; i++) await writer.append(store, [4, 8, 2, 8], { sync: kind !== 'unsynced' })
       if (kind === 'sealed') await store.seal(1, 1, writer.offset)
     }
     return writer
