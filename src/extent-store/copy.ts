@@ -6,7 +6,7 @@
  * its index and placement, still sees one consistent whole.
  */
 import type { Bitset } from '../base/bitset.ts'
-import type { EgroupId, VDiskId } from '../base/units.ts'
+import type { EgroupId } from '../base/units.ts'
 import type { CopyEntry } from './copy-table.ts'
 import { Placement } from './placement.ts'
 import type { IndexHolder, SlotIndex } from './slot-index.ts'
@@ -42,10 +42,6 @@ export class Copy implements IndexHolder {
 
   get egroup(): EgroupId {
     return this.entry.egroup
-  }
-
-  get stream(): VDiskId {
-    return this.entry.stream
   }
 
   get isOpen(): boolean {

@@ -53,7 +53,7 @@ async function readIndex(copy: Copy): Promise<SlotIndex> {
 }
 
 /** The index that the frame heads give; not `complete` when one of them is bad. */
-export async function scanIndex(read: LogReader, egroup: EgroupId, length: number): Promise<SlotIndex> {
+async function scanIndex(read: LogReader, egroup: EgroupId, length: number): Promise<SlotIndex> {
   const index = new SlotIndex()
   const end = await scanHeads(read, egroup, length, (frame) => {
     index.addFrame(frame)
