@@ -17,6 +17,7 @@ import { Membership } from '../cluster/membership.ts'
 import type { ContainerRecord, EgroupRecord, OwnerRecord, VDiskRecord, VmRecord } from '../cluster/records.ts'
 import { keys, lastPart } from '../cluster/records.ts'
 import { RecordsView } from '../cluster/records-view.ts'
+import { Curator } from '../curator/curator.ts'
 import { CandidateIndex } from '../dedupe/candidate-index.ts'
 import { ExtentStore } from '../extent-store/extent-store.ts'
 import type { Platform } from '../platform/types.ts'
@@ -71,6 +72,7 @@ export class Cvm implements StoragePort {
   readonly reader: SliceReader
   readonly ownership: Ownership
   readonly homing: Homing
+  readonly curator: Curator
   readonly gossip: FingerprintGossip
   readonly reclaimGuard = new ReclaimGuard()
   readonly candidates = new CandidateIndex(CANDIDATE_BYTES)
@@ -171,6 +173,7 @@ export class Cvm implements StoragePort {
       },
       settings.holdDownMs,
     )
+    this.curator = this.makeCurator()
   }
 
   /** `onLost` is called when the lease ran out: the instance serves nothing any more and has to be replaced. */
@@ -201,9 +204,11 @@ export class Cvm implements StoragePort {
     cvm = new Cvm({ platform, settings, emit, store, membership, directory, vdisks, owners, vms, containers })
     await reconcile(platform.node, store, directory, true)
     cvm.serve()
+    await cvm.curator.prepare()
     await membership.join()
     await cvm.space.publish()
     cvm.watch()
+    cvm.curator.start()
     emit({ type: 'cvm-started', node: platform.node })
     return cvm
   }
@@ -245,6 +250,7 @@ export class Cvm implements StoragePort {
   /** Serves no new IO, drains, checkpoints, gives the lease back, closes. */
   async stop(): Promise<void> {
     this.homing.close()
+    await this.curator.stop()
     await this.ownership.drainAll()
     await this.reader.settle()
     this.gossip.close()
@@ -257,6 +263,7 @@ export class Cvm implements StoragePort {
   /** As a crash: in-memory state is gone. The platform under it must be dead already, so that nothing is written. */
   kill(reason: HitherError): void {
     this.homing.close()
+    this.curator.kill()
     this.ownership.abandonAll(reason)
     this.gossip.close()
     this.space.close()
@@ -295,6 +302,37 @@ export class Cvm implements StoragePort {
       },
     }
     return stores
+  }
+
+  private makeCurator(): Curator {
+    const { ownership } = this
+    return new Curator(
+      {
+        platform: this.platform,
+        membership: this.membership,
+        directory: this.directory,
+        store: this.store,
+        stores: this.stores,
+        ids: this.ids,
+        rpc: this.rpc,
+        reader: this.reader,
+        candidates: this.candidates,
+        notes: this.reclaimGuard,
+        gossip: this.gossip,
+        space: this.space,
+        counters: this.events,
+        emit: this.emit,
+        onError: (where, error) => this.reportError(where, error),
+        streams: {
+          ids: () => [...ownership.owned()].map((vdisk) => vdisk.id),
+          checkpoint: async (vdisk) => (await ownership.ensure(vdisk)).checkpointPastWrites(),
+          rotate: async (vdisk) => (await ownership.ensure(vdisk)).stream.rotate(),
+          activationsEnded: () => ownership.activationsEnded(),
+          drop: (vdisk) => ownership.drop(vdisk),
+        },
+      },
+      this.settings,
+    )
   }
 
   /** Answers peers from now on. */

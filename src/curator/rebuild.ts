@@ -1,0 +1,250 @@
+/**
+ * Rebuild: every sealed egroup has RF copies that count, on distinct nodes, in distinct blocks where there are enough.
+ *
+ *   1. Streams that have an open egroup with a copy that does not count are asked to seal it. (A stream that is written
+ *      to does so by itself; an idle one would go on with one copy less.)
+ *   2. For each sealed egroup with fewer than RF copies that count: choose a node as for a new egroup; it pulls a copy
+ *      from one that is reachable; one compare-and-set adds it to the directory. Many to many: sources and targets differ
+ *      from egroup to egroup, several are under way together.
+ *   3. Copies that do not count leave the record when RF others are in it, in the same compare-and-set.
+ *   4. A record with more than RF copies that count loses one, when it was so at the last scan too: a move that adds
+ *      before it removes is left to its mover.
+ * A crash at any point leaves a copy that is not listed; its node drops it when it starts.
+ */
+import { codeOf } from '../base/errors.ts'
+import type { EgroupId, NodeId, VDiskId } from '../base/units.ts'
+import { choosePlacement } from '../cluster/placement.ts'
+import {
+  type CopyRecord,
+  decodeRecord,
+  type EgroupRecord,
+  keys,
+  type OwnerRecord,
+} from '../cluster/records.ts'
+import { BULK_TIMEOUT_MS, METHOD } from '../replication/methods.ts'
+import { atOnce } from './at-once.ts'
+import type { CuratorContext } from './context.ts'
+import type { Pace } from './pace.ts'
+import { type Counts, surplusCopy, withoutLost } from './rebuild-plan.ts'
+
+const PULLS_AT_ONCE = 4
+/** Nodes that are tried for one copy before it is put off. */
+const TARGETS_MAX = 3
+
+export interface RebuildResult {
+  readonly egroups: number
+  readonly bytes: number
+  /** Egroups that still have fewer than RF copies that count. */
+  readonly short: number
+  /** Over-replicated ones that were left to the next scan. */
+  readonly surplus: number
+}
+
+interface Progress {
+  egroups: number
+  bytes: number
+  short: number
+}
+
+export class Rebuild {
+  private readonly context: CuratorContext
+  /** Over-replicated at the last scan: egroup → revision of the record. */
+  private surplus = new Map<EgroupId, number>()
+
+  constructor(context: CuratorContext) {
+    this.context = context
+  }
+
+  /** @param counts whether a copy on this node counts as one of RF. */
+  async run(counts: Counts, pace: Pace): Promise<RebuildResult> {
+    const { directory, platform, emit } = this.context
+    const startedAt = platform.clock.now()
+    const progress: Progress = { egroups: 0, bytes: 0, short: 0 }
+    progress.short += await this.sealOpen(counts)
+    await directory.catchUp()
+    const lacking: EgroupId[] = []
+    const surplus = new Map<EgroupId, number>()
+    for (const [egroup, { value, revision }] of directory.all()) {
+      if (value.state !== 'sealed' || value.length === 0) continue
+      const good = value.copies.filter((copy) => counts(copy.node)).length
+      if (good < value.rf || good < value.copies.length) lacking.push(egroup)
+      else if (good > value.rf) surplus.set(egroup, revision)
+    }
+    await atOnce(lacking, PULLS_AT_ONCE, (egroup) => this.restore(egroup, counts, progress, pace))
+    for (const [egroup, revision] of surplus) {
+      if (this.surplus.get(egroup) !== revision) continue
+      surplus.delete(egroup)
+      await this.dropSurplus(egroup, revision)
+    }
+    this.surplus = surplus
+    if (progress.egroups > 0) {
+      const tookMs = Math.round(platform.clock.now() - startedAt)
+      emit({ type: 'rebuilt', egroups: progress.egroups, bytes: progress.bytes, tookMs })
+    }
+    return { ...progress, surplus: surplus.size }
+  }
+
+  /** Step 1. Returns how many streams could not be asked. */
+  private async sealOpen(counts: Counts): Promise<number> {
+    const { directory, membership, rpc, proceed } = this.context
+    const streams = new Set<VDiskId>()
+    for (const [, { value }] of directory.all()) {
+      if (value.state === 'open' && value.copies.some((copy) => !counts(copy.node))) streams.add(value.stream)
+    }
+    let failed = 0
+    await atOnce(streams, PULLS_AT_ONCE, async (stream) => {
+      proceed()
+      const owner = await this.ownerOf(stream)
+      // A deleted vDisk's log is sealed by the reclaim; an owner that is down by its successor.
+      if (owner === undefined) return
+      if (!membership.isAlive(owner)) {
+        failed++
+        return
+      }
+      try {
+        await rpc.call(owner, METHOD.rotateStream, { vdisk: stream }, [], BULK_TIMEOUT_MS)
+      } catch {
+        failed++
+      }
+    })
+    return failed
+  }
+
+  private async restore(egroup: EgroupId, counts: Counts, progress: Progress, pace: Pace): Promise<void> {
+    const { directory, proceed } = this.context
+    const full = new Set<NodeId>()
+    let pulled = 0
+    for (;;) {
+      proceed()
+      const record = directory.record(egroup)
+      if (record === undefined) break
+      if (record.copies.filter((copy) => counts(copy.node)).length >= record.rf) {
+        await this.dropLost(egroup, record, counts)
+        break
+      }
+      const bytes = full.size < TARGETS_MAX ? await this.addCopy(egroup, record, counts, full) : undefined
+      if (bytes === undefined) {
+        progress.short++
+        break
+      }
+      pulled += bytes
+      await pace.spent(bytes)
+    }
+    if (pulled === 0) return
+    progress.egroups++
+    progress.bytes += pulled
+    this.context.counters.backgroundBytes += pulled
+  }
+
+  /** Returns the bytes that were pulled, 0 when the target did not take them; `undefined` when there is no way. */
+  private async addCopy(
+    egroup: EgroupId,
+    record: EgroupRecord,
+    counts: Counts,
+    full: Set<NodeId>,
+  ): Promise<number | undefined> {
+    const { membership, stores } = this.context
+    const target = await this.chooseTarget(record, counts, full)
+    const sources = record.copies
+      .map((copy) => copy.node)
+      .filter((node) => membership.isAlive(node))
+      .sort((a, b) => Number(counts(b)) - Number(counts(a)))
+    if (target === undefined || sources.length === 0) return undefined
+    const { stream, generation } = record
+    const tier = this.context.space.tierFor(target)
+    for (const from of sources) {
+      try {
+        const { bytes } = await stores.of(target).pull({ egroup, stream, generation, tier, from })
+        return (await this.list(egroup, target, counts)) ? bytes : 0
+      } catch (error) {
+        const code = codeOf(error)
+        if (code === 'NO_SPACE' || code === 'DEVICE_FULL' || code === 'DEVICE_FAILED') break
+      }
+    }
+    full.add(target)
+    return 0
+  }
+
+  private async chooseTarget(
+    record: EgroupRecord,
+    counts: Counts,
+    full: ReadonlySet<NodeId>,
+  ): Promise<NodeId | undefined> {
+    const { space, platform } = this.context
+    const avoid = new Set([...record.copies.map((copy) => copy.node), ...full])
+    const candidates = space.candidates(avoid).nodes.filter((node) => counts(node.node))
+    const taken = record.copies
+      .filter((copy) => counts(copy.node))
+      .map(({ node }) => ({ node, block: this.blockOf(node) }))
+    // The owner's node gains most by a copy, but not at the price of a failure domain.
+    const owner = await this.ownerOf(record.stream)
+    const apart = owner !== undefined && !taken.some(({ block }) => block === this.blockOf(owner))
+    const request = { candidates, count: 1, taken, ...(apart ? { near: owner } : {}) }
+    return choosePlacement(request, platform.random)[0]
+  }
+
+  /** Puts the new copy into the directory; when somebody else was faster, it goes again. */
+  private async list(egroup: EgroupId, target: NodeId, counts: Counts): Promise<boolean> {
+    const { directory, stores, space } = this.context
+    const tier = (await stores.of(target).copyInfo(egroup))?.tier ?? space.tierFor(target)
+    let dropped: readonly CopyRecord[] = []
+    const after = await directory.update(egroup, (record) => {
+      dropped = []
+      if (record.copies.some((copy) => copy.node === target)) return undefined
+      if (record.copies.filter((copy) => counts(copy.node)).length >= record.rf) return undefined
+      const all = [...record.copies, { node: target, tier }]
+      const copies = withoutLost(all, record.rf, counts)
+      dropped = all.filter((copy) => !copies.includes(copy))
+      return { ...record, copies }
+    })
+    const listed = after?.copies.some((copy) => copy.node === target) === true
+    await this.discard(egroup, listed ? dropped.map((copy) => copy.node) : [target])
+    return listed
+  }
+
+  /** Step 3, for a record that has RF copies that count. */
+  private async dropLost(egroup: EgroupId, record: EgroupRecord, counts: Counts): Promise<void> {
+    if (record.copies.every((copy) => counts(copy.node))) return
+    let dropped: readonly CopyRecord[] = []
+    await this.context.directory.update(egroup, (current) => {
+      const copies = withoutLost(current.copies, current.rf, counts)
+      dropped = current.copies.filter((copy) => !copies.includes(copy))
+      return dropped.length === 0 ? undefined : { ...current, copies }
+    })
+    await this.discard(
+      egroup,
+      dropped.map((copy) => copy.node),
+    )
+  }
+
+  /** Step 4. */
+  private async dropSurplus(egroup: EgroupId, revision: number): Promise<void> {
+    const { directory } = this.context
+    const entry = directory.get(egroup)
+    if (entry?.revision !== revision) return
+    const owner = await this.ownerOf(entry.value.stream)
+    const extra = surplusCopy(entry.value.copies, entry.value.rf, owner, (node) => this.blockOf(node))
+    if (extra === undefined) return
+    const copies = entry.value.copies.filter((copy) => copy !== extra)
+    if (await directory.replace(egroup, revision, { ...entry.value, copies })) {
+      await this.discard(egroup, [extra.node])
+    }
+  }
+
+  /** Copies that no record lists any more. One that cannot be told drops them when it starts. */
+  private async discard(egroup: EgroupId, nodes: readonly NodeId[]): Promise<void> {
+    const { membership, stores } = this.context
+    const alive = nodes.filter((node) => membership.isAlive(node))
+    await Promise.allSettled(alive.map((node) => stores.of(node).dropCopy(egroup)))
+  }
+
+  private async ownerOf(stream: VDiskId): Promise<NodeId | undefined> {
+    const entry = await this.context.platform.catalog.get(keys.owner(stream))
+    return entry === undefined ? undefined : decodeRecord<OwnerRecord>(entry.value).node
+  }
+
+  /** A node that is no member any more is a block of its own. */
+  private blockOf(node: NodeId): string {
+    return this.context.membership.member(node)?.block ?? node
+  }
+}
