@@ -9,8 +9,9 @@ import type { StoragePort } from '../cvm/port.ts'
 import type { Clock } from '../platform/types.ts'
 import type { DiskTrack } from './disk-track.ts'
 
-const IOS_PER_TURN = 32
-let iosSinceTurn = 0
+/** Longest time that IO may run on promises alone, ms: over memory devices no IO ever ends in a later turn. */
+const TURN_MS = 10
+let lastTurnMs = 0
 
 export interface HandleDeps {
   readonly id: VDiskId
@@ -142,10 +143,10 @@ export class VDiskHandle implements VDisk {
 
   private async io<T>(send: (port: StoragePort) => Promise<T>): Promise<T> {
     const { track, clock, path } = this.deps
-    // Over memory devices an IO is promises all the way: without a turn now and then, timers (leases) would starve.
-    if (++iosSinceTurn >= IOS_PER_TURN) {
-      iosSinceTurn = 0
+    // Without a turn now and then, timers (leases) would starve.
+    if (clock.now() - lastTurnMs > TURN_MS) {
       await clock.turn()
+      lastTurnMs = clock.now()
     }
     this.underWay++
     track.begin()

@@ -2,16 +2,18 @@
  * Replay: what was acknowledged after the last checkpoint is brought back into the map.
  *
  * The stream's egroups are all sealed when this runs (replication/recover-stream.ts). From the checkpoint's position
- * on, every frame is read in log order from any copy that has it whole, verified, and its records are applied in
- * order. A record is absolute (these blocks read from there), so applying one twice is harmless.
+ * on, every frame is read in log order from any copy whose header and tables are whole, and its records are applied in
+ * order. A record is absolute (these blocks read from there), so applying one twice is harmless. The slices are not
+ * verified here: the copy's length was, when it was fenced; a slice that has rotted since is found, and repaired from
+ * another copy, when it is read.
  *
- * A frame that no reachable copy holds whole stops the takeover with an error: acknowledged writes would be missing.
+ * A frame whose tables no reachable copy has whole stops the takeover with an error: acknowledged writes would be missing.
  */
 import { HitherError } from '../base/errors.ts'
 import { BLOCK_BYTES, BLOCKS_PER_VBLOCK, type NodeId } from '../base/units.ts'
 import type { EgroupRecord, ReplayPosition } from '../cluster/records.ts'
 import { RECORD_HOLE } from '../extent-store/frame-format.ts'
-import { type ParsedFrame, parseFrame, verifySlices } from '../extent-store/frame-reader.ts'
+import { type ParsedFrame, parseFrame } from '../extent-store/frame-reader.ts'
 import { KIND_DATA } from '../extent-store/types.ts'
 import type { NodeStores } from '../replication/node-store.ts'
 import type { RecoveredEgroup } from '../replication/recover-stream.ts'
@@ -26,7 +28,7 @@ export interface ReplayDeps {
   readonly proceed: () => void
 }
 
-/** Returns the number of frames applied. */
+/** Returns the number of frames that held records. */
 export async function replayStream(
   egroups: readonly RecoveredEgroup[],
   from: ReplayPosition,
@@ -62,10 +64,10 @@ async function replayEgroup(
     const base = at
     while (at < record.length) {
       const frame = parseFrame(log, at - base)
-      if (frame === undefined || !verifySlices(frame)) break
+      if (frame === undefined) break
       await applyFrame(frame, deps)
       at += frame.frameBytes
-      frames++
+      if (frame.recordCount > 0) frames++
     }
     if (at >= record.length) return frames
   }
