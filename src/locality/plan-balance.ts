@@ -15,11 +15,16 @@ import type { EgroupView, EvictMove, PlanOptions, PlanView } from './plan-view.t
 export function planBalance(view: PlanView, options: PlanOptions): EvictMove[] {
   const ledger = new PlanLedger(view, options)
   const moves: EvictMove[] = []
-  const fullestFirst = ledger
-    .healthyNodes()
-    .filter(({ node }) => ledger.nodeRatio(node) > NODE_HIGH)
-    .sort((a, b) => ledger.nodeRatio(b.node) - ledger.nodeRatio(a.node))
-  for (const { node } of fullestFirst) empty(view, node, ledger, moves)
+  let before: number
+  do {
+    before = moves.length
+    const fullestFirst = ledger
+      .healthyNodes()
+      .filter(({ node }) => ledger.nodeRatio(node) > NODE_HIGH)
+      .sort((a, b) => ledger.nodeRatio(b.node) - ledger.nodeRatio(a.node))
+    for (const { node } of fullestFirst) empty(view, node, ledger, moves)
+    // What left one node may have made the room that an earlier one lacked.
+  } while (moves.length > before)
   return moves
 }
 

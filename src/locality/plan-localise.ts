@@ -9,7 +9,7 @@
 import type { NodeId } from '../base/units.ts'
 import { SSD_FILL } from './marks.ts'
 import { PlanLedger } from './plan-ledger.ts'
-import type { EgroupView, LocaliseMove, PlanOptions, PlanView } from './plan-view.ts'
+import type { EgroupView, LocaliseMove, PartialView, PlanOptions, PlanView } from './plan-view.ts'
 
 export function planLocalise(view: PlanView, options: PlanOptions): LocaliseMove[] {
   const ledger = new PlanLedger(view, options)
@@ -18,22 +18,33 @@ export function planLocalise(view: PlanView, options: PlanOptions): LocaliseMove
     .filter((partial) => partial.complete)
     .sort((a, b) => b.heat - a.heat || a.egroup - b.egroup)
   const moves: LocaliseMove[] = []
-  for (const partial of hottestFirst) {
-    const egroup = egroups.get(partial.egroup)
-    // Only the owner reads: a partial copy elsewhere is a leftover of an earlier owner, and is left to die.
-    if (egroup === undefined || egroup.owner !== partial.node) continue
-    const to = partial.node
-    const bytes = Math.max(0, egroup.bytes - partial.heldBytes)
-    if (!ledger.isMovable(egroup) || !ledger.isHealthy(to) || !ledger.canCarry(bytes)) continue
-    if (!ledger.fits(to, 'ssd', bytes, SSD_FILL)) continue
-    const from = chooseLeaving(egroup, to, ledger)
-    if (from === undefined) continue
-    moves.push({ type: 'localise', egroup: egroup.egroup, from, to, bytes })
-    ledger.carry(egroup.egroup, bytes)
-    ledger.add(to, 'ssd', bytes)
-    ledger.add(from, egroup.copies.find((copy) => copy.node === from)!.tier, -egroup.bytes)
-  }
+  let before: number
+  do {
+    before = moves.length
+    for (const partial of hottestFirst) localise(partial, egroups.get(partial.egroup), ledger, moves)
+    // A copy that left may have made the room that an earlier one lacked.
+  } while (moves.length > before)
   return moves
+}
+
+function localise(
+  partial: PartialView,
+  egroup: EgroupView | undefined,
+  ledger: PlanLedger,
+  moves: LocaliseMove[],
+): void {
+  // Only the owner reads: a partial copy elsewhere is a leftover of an earlier owner, and is left to die.
+  if (egroup === undefined || egroup.owner !== partial.node) return
+  const to = partial.node
+  const bytes = Math.max(0, egroup.bytes - partial.heldBytes)
+  if (!ledger.isMovable(egroup) || !ledger.isHealthy(to) || !ledger.canCarry(bytes)) return
+  if (!ledger.fits(to, 'ssd', bytes, SSD_FILL)) return
+  const from = chooseLeaving(egroup, to, ledger)
+  if (from === undefined) return
+  moves.push({ type: 'localise', egroup: egroup.egroup, from, to, bytes })
+  ledger.carry(egroup.egroup, bytes)
+  ledger.add(to, 'ssd', bytes)
+  ledger.add(from, egroup.copies.find((copy) => copy.node === from)!.tier, -egroup.bytes)
 }
 
 function chooseLeaving(egroup: EgroupView, to: NodeId, ledger: PlanLedger): NodeId | undefined {

@@ -1,7 +1,7 @@
 /**
  * What planners see, and what they answer. A planner is a pure function `(view, options) → moves`: it reads a view of
- * one moment, never the world. One mover executes the moves; the space they would take is counted while planning,
- * so that a plan is right as a whole. Common to all planners:
+ * one moment, never the world. One mover executes the moves in their order; the space they take and free is counted
+ * while planning, so that a plan is right as a whole. Common to all planners:
  *
  *   - an egroup is moved at most once in a plan, and not within `holdMs` of its last move;
  *   - an egroup with a copy on a node that is not healthy is left to the rebuild;

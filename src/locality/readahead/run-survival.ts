@@ -4,14 +4,10 @@
  * likely to get. So a guest that reads files of 1 MiB is read ahead up to 1 MiB and not past it, and one that reads
  * single 64 KiB pieces is not read ahead at all; no size is built in.
  *
- * Lengths are put into bins: exact up to 64 blocks, then 8 to an octave. Per bin: runs that reached it, runs that
+ * All lengths are blocks. They are put into bins: exact up to 64 blocks, then 8 to an octave. Per bin: runs that reached it, runs that
  * ended in it. A run that pauses counts as ended, and `revive` takes that back when it goes on. Before much was seen,
  * a prior speaks: runs are heavy-tailed, a run of L reaches 2 L with probability ½^0.7 ≈ 0.6.
  */
-import type { BlockIndex } from '../../base/units.ts'
-
-/** A length in blocks. */
-type Blocks = BlockIndex
 
 const EXACT_BINS = 64
 const BINS_PER_OCTAVE = 8
@@ -34,7 +30,7 @@ const PRIOR_HAZARD: Float64Array = Float64Array.from({ length: BINS }, (_, bin) 
   bin === 0 ? 0 : 1 - (SHORTEST[bin]! / SHORTEST[bin + 1]!) ** PRIOR_EXPONENT,
 )
 
-function binOf(length: Blocks): number {
+function binOf(length: number): number {
   if (length <= EXACT_BINS) return length
   const bin = EXACT_BINS + 1 + Math.floor((Math.log2(length) - EXACT_LOG2) * BINS_PER_OCTAVE)
   return bin < BINS ? bin : BINS - 1
@@ -45,19 +41,19 @@ export class RunSurvival {
   readonly #ended = new Float64Array(BINS)
 
   /** A run grew from `before` blocks (0: it is new) to `after`. */
-  grow(before: Blocks, after: Blocks): void {
+  grow(before: number, after: number): void {
     const last = binOf(after)
     for (let bin = binOf(before) + 1; bin <= last; bin++) this.#reached[bin]!++
     if (this.#reached[1]! >= RUNS_MAX) this.#fade()
   }
 
   /** A run stopped at `length`, as far as one can tell. */
-  end(length: Blocks): void {
+  end(length: number): void {
     this.#ended[binOf(length)]!++
   }
 
   /** A run that had stopped at `length` goes on after all. */
-  revive(length: Blocks): void {
+  revive(length: number): void {
     const bin = binOf(length)
     this.#ended[bin] = Math.max(0, this.#ended[bin]! - 1)
   }
@@ -65,7 +61,7 @@ export class RunSurvival {
   /**
    * Blocks past `length`, at most `most`, that a run of this length is still read with probability ≥ `confidence`.
    */
-  expectedAhead(length: Blocks, confidence: number, most: Blocks): Blocks {
+  expectedAhead(length: number, confidence: number, most: number): number {
     let bin = binOf(length)
     let alive = 1
     while (bin < BINS - 1 && SHORTEST[bin]! - length < most) {
