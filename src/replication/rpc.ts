@@ -60,7 +60,7 @@ export class RpcEndpoint {
     this.handlers.set(method, handler)
   }
 
-  /** Sends a request. `header` is JSON; the body's parts are read before this returns. */
+  /** Sends a request. `header` is JSON, or `undefined` for none; the body's parts are read before this returns. */
   call<T>(
     to: string,
     method: number,
@@ -78,7 +78,8 @@ export class RpcEndpoint {
         }
       })
       this.pending.set(id, { to, resolve: resolve as PendingCall['resolve'], reject, cancelTimer })
-      this.network.send(to, envelope(KIND_REQUEST, method, id, encodeJson(header), body))
+      const headerBytes = header === undefined ? undefined : encodeJson(header)
+      this.network.send(to, envelope(KIND_REQUEST, method, id, headerBytes, body))
     })
   }
 
