@@ -28,6 +28,11 @@ export class IdAllocator {
     return this.next++
   }
 
+  /** Gives up what is left of the reserved range: egroups opened from here on are above the watermark of a later call. */
+  startNewRange(): void {
+    this.next = this.end
+  }
+
   async vdisk(): Promise<VDiskId> {
     return advance(this.catalog, keys.nextVDisk, 1)
   }

@@ -48,9 +48,11 @@ export class ReclaimParticipant {
   }
 
   private async begin(run: string, leader: NodeId): Promise<Uint8Array> {
-    const { notes, streams, gossip, store, platform } = this.context
+    const { notes, streams, gossip, store, platform, ids } = this.context
     this.running = { run, leader }
     notes.begin()
+    // News of egroups below the watermark are refused after this run: open no more of those than are open now.
+    ids.startNewRange()
     for (const vdisk of [...streams.ids()]) {
       if ((await platform.catalog.get(keys.vdisk(vdisk))) === undefined) streams.drop(vdisk)
     }
