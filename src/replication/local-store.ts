@@ -3,7 +3,15 @@ import type { Bitset } from '../base/bitset.ts'
 import { HitherError } from '../base/errors.ts'
 import { type EgroupId, type Generation, MiB, type NodeId, type SlotIndex, type Tier } from '../base/units.ts'
 import type { ExtentStore } from '../extent-store/extent-store.ts'
-import type { AppendRequest, CopyInfo, CopyState, ScrubReport, SliceRead, SlotSummary, StoredSlice } from '../extent-store/types.ts'
+import type {
+  AppendRequest,
+  CopyInfo,
+  CopyState,
+  ScrubReport,
+  SliceRead,
+  SlotSummary,
+  StoredSlice,
+} from '../extent-store/types.ts'
 import type { NewCopy, NodeStore, NodeStores, PullRequest } from './node-store.ts'
 
 /** One read of a pull: large enough to be sequential, small enough to let guest IO in between. */

@@ -4,7 +4,15 @@
  */
 import type { Bitset } from '../base/bitset.ts'
 import type { EgroupId, Generation, NodeId, SlotIndex, Tier, VDiskId } from '../base/units.ts'
-import type { AppendRequest, CopyInfo, CopyState, ScrubReport, SliceRead, SlotSummary, StoredSlice } from '../extent-store/types.ts'
+import type {
+  AppendRequest,
+  CopyInfo,
+  CopyState,
+  ScrubReport,
+  SliceRead,
+  SlotSummary,
+  StoredSlice,
+} from '../extent-store/types.ts'
 
 export interface NewCopy {
   readonly egroup: EgroupId

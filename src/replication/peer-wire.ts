@@ -3,7 +3,15 @@
  */
 import { Bitset } from '../base/bitset.ts'
 import type { EgroupId, Generation, NodeId, SlotIndex, Tier } from '../base/units.ts'
-import type { AppendRequest, CopyInfo, CopyState, ScrubReport, SliceRead, SlotSummary, StoredSlice } from '../extent-store/types.ts'
+import type {
+  AppendRequest,
+  CopyInfo,
+  CopyState,
+  ScrubReport,
+  SliceRead,
+  SlotSummary,
+  StoredSlice,
+} from '../extent-store/types.ts'
 import { BULK_TIMEOUT_MS, CALL_TIMEOUT_MS, METHOD } from './methods.ts'
 import type { NewCopy, NodeStore, NodeStores, PullRequest } from './node-store.ts'
 import type { RpcEndpoint } from './rpc.ts'
@@ -118,7 +126,13 @@ export class PeerStore implements NodeStore {
   }
 
   async scrub(egroup: EgroupId): Promise<ScrubReport> {
-    const answer = await this.rpc.call<ScrubReport>(this.node, METHOD.scrub, { egroup }, NOTHING, BULK_TIMEOUT_MS)
+    const answer = await this.rpc.call<ScrubReport>(
+      this.node,
+      METHOD.scrub,
+      { egroup },
+      NOTHING,
+      BULK_TIMEOUT_MS,
+    )
     return answer.header
   }
 

@@ -154,4 +154,19 @@ describe('LogCatalog', () => {
     const again = await LogCatalog.open(medium, clock)
     expect((await again.list('')).length).toBe(30_000)
   })
+
+  it('spares leases when the process itself stood still, and ends them when only the holder did', async () => {
+    const catalog = await LogCatalog.open(memoryDevice(4 * MiB), clock)
+    await catalog.grantLease('L', 200)
+    await catalog.commit({ put: [{ key: 'k', value: new Uint8Array(1), lease: 'L' }] })
+    const until = performance.now() + 500
+    while (performance.now() < until);
+    // Its holder could not renew, and neither could anybody else.
+    expect(await catalog.keepLease('L')).toBe(true)
+    await clock.sleep(150)
+    expect(await catalog.get('k')).toBeDefined()
+    await clock.sleep(250)
+    expect(await catalog.get('k')).toBeUndefined()
+    expect(await catalog.keepLease('L')).toBe(false)
+  })
 })

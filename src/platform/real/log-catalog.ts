@@ -31,6 +31,11 @@ import { decodeStored, encodeBound, encodeStored, REVISION_KEY } from './log-cat
 /** Revisions reserved with one durable write. */
 const REVISION_STEP = 100_000
 
+/** Share of its TTL by which a lease has to be overdue to show that the process stood still. */
+const STALL_SHARE = 1 / 8
+/** Share of its TTL that such a lease is given: holders renew four times a TTL. */
+const GRACE_SHARE = 1 / 2
+
 interface Lease {
   readonly id: string
   readonly ttlMs: number
@@ -261,14 +266,26 @@ export class LogCatalog implements Catalog {
   /** A lease that has run out ends here, although its timer may still be to come. */
   #liveLease(id: string): Lease | undefined {
     const lease = this.#leases.get(id)
-    if (!lease || this.#clock.now() < lease.deadline) return lease
+    if (!lease || this.#clock.now() < lease.deadline || this.#spared(lease)) return lease
     this.#expire(lease)
     return undefined
   }
 
+  /**
+   * A lease that is found run out late was not let down by its holder: this process stood still (a long computation of
+   * the embedder, a suspended machine), the holders in it with it. It gets time for a renewal. A holder counts its lease
+   * by its own clock and shorter than this, so a longer one here is always safe.
+   */
+  #spared(lease: Lease): boolean {
+    const now = this.#clock.now()
+    if (now - lease.deadline <= lease.ttlMs * STALL_SHARE) return false
+    lease.deadline = now + lease.ttlMs * GRACE_SHARE
+    return true
+  }
+
   #armTimer(lease: Lease): void {
     lease.cancelTimer = this.#clock.after(lease.deadline - this.#clock.now(), () => {
-      if (this.#clock.now() < lease.deadline) this.#armTimer(lease)
+      if (this.#clock.now() < lease.deadline || this.#spared(lease)) this.#armTimer(lease)
       else this.#expire(lease)
     })
   }
