@@ -20,12 +20,20 @@ describe('parseSize', () => {
     expect(parseSize(text)).toBe(bytes)
   })
 
-  it.each(['', '-1', 'ten', '10XiB', '1.3', '0.0001KiB', '1e9', '9999999TiB', '10GiBs', '0x10'])(
-    'refuses %j',
-    (text) => {
-      expect(() => parseSize(text)).toThrow(InvalidArgumentError)
-    },
-  )
+  it.each([
+    '',
+    '-1',
+    'ten',
+    '10XiB',
+    '1.3',
+    '0.0001KiB',
+    '1e9',
+    '9999999TiB',
+    '10GiBs',
+    '0x10',
+  ])('refuses %j', (text) => {
+    expect(() => parseSize(text)).toThrow(InvalidArgumentError)
+  })
 
   it('refuses a decimal unit and names the binary one', () => {
     expect(() => parseSize('10GB')).toThrow('write 10GiB')

@@ -26,19 +26,22 @@ export function runRandomTests(name: string, make: () => Random): void {
       for (const count of counts) expect(Math.abs(count - mean)).toBeLessThan(9 * Math.sqrt(mean) + 1)
     })
 
-    it.each([2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 40, 2 ** 53])(
-      'stays below %i, and reaches its upper half',
-      (bound) => {
-        const random = make()
-        let upper = 0
-        for (let draw = 0; draw < 200; draw++) {
-          const value = random.below(bound)
-          expect(Number.isSafeInteger(value) && value >= 0 && value < bound).toBe(true)
-          if (value >= bound / 2) upper += 1
-        }
-        expect(upper).toBeGreaterThan(20)
-        expect(upper).toBeLessThan(180)
-      },
-    )
+    it.each([
+      2 ** 31,
+      2 ** 32 - 1,
+      2 ** 32,
+      2 ** 40,
+      2 ** 53,
+    ])('stays below %i, and reaches its upper half', (bound) => {
+      const random = make()
+      let upper = 0
+      for (let draw = 0; draw < 200; draw++) {
+        const value = random.below(bound)
+        expect(Number.isSafeInteger(value) && value >= 0 && value < bound).toBe(true)
+        if (value >= bound / 2) upper += 1
+      }
+      expect(upper).toBeGreaterThan(20)
+      expect(upper).toBeLessThan(180)
+    })
   })
 }

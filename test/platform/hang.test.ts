@@ -149,40 +149,40 @@ describe('hangable', () => {
     expect(log).toEqual(['first', 'second', 'works'])
   })
 
-  it.each([false, true])(
-    'killed (hung before: %s): every call rejects, no callback fires, no IO begins',
-    async (hung) => {
-      const [gated] = platform.devices
-      platform.clock.after(1, () => log.push('timer'))
-      platform.catalog.watch('', () => log.push('watch'))
-      note('sleep', platform.clock.sleep(1))
-      note('long sleep', platform.clock.sleep(1e9))
-      note('write', gated!.write(0, Uint8Array.of(1)))
-      if (hung) {
-        cvm.hang()
-        note('queued write', gated!.write(1, Uint8Array.of(1)))
-        peer.send('node-1', [bytesOf('kept')])
-        await settle()
-      }
-      cvm.kill()
-      cvm.kill()
-      cvm.resume()
-      note('new write', gated!.write(2, Uint8Array.of(1)))
-      note('new sleep', platform.clock.sleep(1))
-      note('commit', platform.catalog.commit({ put: [{ key: 'mine', value: bytesOf('1') }] }))
-      platform.clock.after(1, () => log.push('new timer'))
-      platform.network.send('node-2', [bytesOf('from the grave')])
-      await catalog.commit({ put: [{ key: 'a', value: bytesOf('1') }] })
+  it.each([
+    false,
+    true,
+  ])('killed (hung before: %s): every call rejects, no callback fires, no IO begins', async (hung) => {
+    const [gated] = platform.devices
+    platform.clock.after(1, () => log.push('timer'))
+    platform.catalog.watch('', () => log.push('watch'))
+    note('sleep', platform.clock.sleep(1))
+    note('long sleep', platform.clock.sleep(1e9))
+    note('write', gated!.write(0, Uint8Array.of(1)))
+    if (hung) {
+      cvm.hang()
+      note('queued write', gated!.write(1, Uint8Array.of(1)))
+      peer.send('node-1', [bytesOf('kept')])
       await settle()
-      const expected = ['commit', 'long sleep', 'new sleep', 'new write', 'sleep', 'write']
-      if (hung) expected.push('queued write')
-      expect(log.filter((line) => !line.startsWith('peer')).toSorted()).toEqual(
-        expected.map((name) => `${name}: CVM_DOWN`).toSorted(),
-      )
-      expect([await byteAt(1), await byteAt(2)]).toEqual([0, 0])
-      expect(await catalog.get('mine')).toBeUndefined()
-    },
-  )
+    }
+    cvm.kill()
+    cvm.kill()
+    cvm.resume()
+    note('new write', gated!.write(2, Uint8Array.of(1)))
+    note('new sleep', platform.clock.sleep(1))
+    note('commit', platform.catalog.commit({ put: [{ key: 'mine', value: bytesOf('1') }] }))
+    platform.clock.after(1, () => log.push('new timer'))
+    platform.network.send('node-2', [bytesOf('from the grave')])
+    await catalog.commit({ put: [{ key: 'a', value: bytesOf('1') }] })
+    await settle()
+    const expected = ['commit', 'long sleep', 'new sleep', 'new write', 'sleep', 'write']
+    if (hung) expected.push('queued write')
+    expect(log.filter((line) => !line.startsWith('peer')).toSorted()).toEqual(
+      expected.map((name) => `${name}: CVM_DOWN`).toSorted(),
+    )
+    expect([await byteAt(1), await byteAt(2)]).toEqual([0, 0])
+    expect(await catalog.get('mine')).toBeUndefined()
+  })
 
   it('killed: its peers are told, and its name can be opened again', async () => {
     const hub = new LoopbackHub()

@@ -184,24 +184,24 @@ describe('KvLog', () => {
     await log.close()
   })
 
-  it.each(['write', 'sync'] as const)(
-    'ends with a failed %s: nothing after it is acknowledged',
-    async (what) => {
-      const faults = new FaultDevice(device, new WallClock())
-      log = await KvLog.open(faults, RANGE)
-      await log.commit([put('a', '1')])
-      if (what === 'write') faults.failNextWrites(1)
-      else faults.failNextSyncs(1)
-      const first = log.commit([put('b', '2')])
-      const second = codeOfFailure(log.commit([put('c', '3')]))
-      expect(await codeOfFailure(first)).toBe('DEVICE_FAILED')
-      expect(await second).toBe('DEVICE_FAILED')
-      expect(await codeOfFailure(log.commit([put('d', '4')]))).toBe('DEVICE_FAILED')
-      expect(contents(log)).toEqual([['a', '1']])
-      const after = contents(await reopen()).map(([key]) => key)
-      expect([['a'], ['a', 'b', 'c']]).toContainEqual(after)
-    },
-  )
+  it.each([
+    'write',
+    'sync',
+  ] as const)('ends with a failed %s: nothing after it is acknowledged', async (what) => {
+    const faults = new FaultDevice(device, new WallClock())
+    log = await KvLog.open(faults, RANGE)
+    await log.commit([put('a', '1')])
+    if (what === 'write') faults.failNextWrites(1)
+    else faults.failNextSyncs(1)
+    const first = log.commit([put('b', '2')])
+    const second = codeOfFailure(log.commit([put('c', '3')]))
+    expect(await codeOfFailure(first)).toBe('DEVICE_FAILED')
+    expect(await second).toBe('DEVICE_FAILED')
+    expect(await codeOfFailure(log.commit([put('d', '4')]))).toBe('DEVICE_FAILED')
+    expect(contents(log)).toEqual([['a', '1']])
+    const after = contents(await reopen()).map(([key]) => key)
+    expect([['a'], ['a', 'b', 'c']]).toContainEqual(after)
+  })
 
   it('syncs when it opens: what a killed process left in a cache may not be seen before it is durable', async () => {
     let syncs = 0
