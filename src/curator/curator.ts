@@ -29,6 +29,7 @@ import { Reclaim } from './reclaim.ts'
 import { ReclaimParticipant } from './reclaim-participant.ts'
 import { Scrub } from './scrub.ts'
 import { ScrubNode } from './scrub-node.ts'
+import { sealLostHere } from './seal-streams.ts'
 
 /** Rate of background rebuilds, all together. */
 const REBUILD_BYTES_PER_SECOND = 128 * MiB
@@ -131,6 +132,12 @@ export class Curator {
     for (const cancel of this.timers.values()) cancel()
     this.timers.clear()
     for (const end of this.unsubscribe.splice(0)) end()
+  }
+
+  /** Copies of this node are gone with their device: the open ones among them are sealed, so that they can be rebuilt. */
+  async deviceFailed(): Promise<void> {
+    await sealLostHere(this.context)
+    await this.context.directory.catchUp()
   }
 
   /** Every scan once, to its end, on behalf of the whole cluster. Rejects only when nothing could be done. */

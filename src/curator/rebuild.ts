@@ -14,18 +14,12 @@
 import { codeOf } from '../base/errors.ts'
 import type { EgroupId, NodeId, VDiskId } from '../base/units.ts'
 import { choosePlacement } from '../cluster/placement.ts'
-import {
-  type CopyRecord,
-  decodeRecord,
-  type EgroupRecord,
-  keys,
-  type OwnerRecord,
-} from '../cluster/records.ts'
-import { BULK_TIMEOUT_MS, METHOD } from '../replication/methods.ts'
+import type { CopyRecord, EgroupRecord } from '../cluster/records.ts'
 import { atOnce } from './at-once.ts'
 import type { CuratorContext } from './context.ts'
 import type { Pace } from './pace.ts'
 import { type Counts, surplusCopy, withoutLost } from './rebuild-plan.ts'
+import { ownerOf, sealStream } from './seal-streams.ts'
 
 const PULLS_AT_ONCE = 4
 /** Nodes that are tried for one copy before it is put off. */
@@ -86,26 +80,15 @@ export class Rebuild {
 
   /** Step 1. Returns how many streams could not be asked. */
   private async sealOpen(counts: Counts): Promise<number> {
-    const { directory, membership, rpc, proceed } = this.context
+    const { directory } = this.context
     const streams = new Set<VDiskId>()
     for (const [, { value }] of directory.all()) {
       if (value.state === 'open' && value.copies.some((copy) => !counts(copy.node))) streams.add(value.stream)
     }
     let failed = 0
     await atOnce(streams, PULLS_AT_ONCE, async (stream) => {
-      proceed()
-      const owner = await this.ownerOf(stream)
-      // A deleted vDisk's log is sealed by the reclaim; an owner that is down by its successor.
-      if (owner === undefined) return
-      if (!membership.isAlive(owner)) {
-        failed++
-        return
-      }
-      try {
-        await rpc.call(owner, METHOD.rotateStream, { vdisk: stream }, [], BULK_TIMEOUT_MS)
-      } catch {
-        failed++
-      }
+      this.context.proceed()
+      if (!(await sealStream(this.context, stream))) failed++
     })
     return failed
   }
@@ -177,7 +160,7 @@ export class Rebuild {
       .filter((copy) => counts(copy.node))
       .map(({ node }) => ({ node, block: this.blockOf(node) }))
     // The owner's node gains most by a copy, but not at the price of a failure domain.
-    const owner = await this.ownerOf(record.stream)
+    const owner = await ownerOf(this.context.platform.catalog, record.stream)
     const apart = owner !== undefined && !taken.some(({ block }) => block === this.blockOf(owner))
     const request = { candidates, count: 1, taken, ...(apart ? { near: owner } : {}) }
     return choosePlacement(request, platform.random)[0]
@@ -222,7 +205,7 @@ export class Rebuild {
     const { directory } = this.context
     const entry = directory.get(egroup)
     if (entry?.revision !== revision) return
-    const owner = await this.ownerOf(entry.value.stream)
+    const owner = await ownerOf(this.context.platform.catalog, entry.value.stream)
     const extra = surplusCopy(entry.value.copies, entry.value.rf, owner, (node) => this.blockOf(node))
     if (extra === undefined) return
     const copies = entry.value.copies.filter((copy) => copy !== extra)
@@ -236,11 +219,6 @@ export class Rebuild {
     const { membership, stores } = this.context
     const alive = nodes.filter((node) => membership.isAlive(node))
     await Promise.allSettled(alive.map((node) => stores.of(node).dropCopy(egroup)))
-  }
-
-  private async ownerOf(stream: VDiskId): Promise<NodeId | undefined> {
-    const entry = await this.context.platform.catalog.get(keys.owner(stream))
-    return entry === undefined ? undefined : decodeRecord<OwnerRecord>(entry.value).node
   }
 
   /** A node that is no member any more is a block of its own. */

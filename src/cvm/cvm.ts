@@ -364,6 +364,8 @@ export class Cvm implements StoragePort {
   private async deviceFailed(): Promise<void> {
     try {
       await reconcile(this.node, this.store, this.directory, false)
+      await this.curator.deviceFailed()
+      await reconcile(this.node, this.store, this.directory, false)
       await this.space.publish()
     } catch (error) {
       this.reportError('giving up the copies of a failed device', error)
