@@ -30,6 +30,7 @@ import { ReclaimParticipant } from './reclaim-participant.ts'
 import { Scrub } from './scrub.ts'
 import { ScrubNode } from './scrub-node.ts'
 import { sealLostHere } from './seal-streams.ts'
+import { Unlisted } from './unlisted.ts'
 
 /** Rate of background rebuilds, all together. */
 const REBUILD_BYTES_PER_SECOND = 128 * MiB
@@ -60,6 +61,7 @@ export class Curator {
   private readonly rebuild: Rebuild
   private readonly scrub: Scrub
   private readonly drain: Drain
+  private readonly unlisted: Unlisted
   private readonly turn = new Mutex()
   /** Something has changed since the last scan began. */
   private changed = true
@@ -77,7 +79,8 @@ export class Curator {
     this.rebuild = new Rebuild(this.context)
     this.scrub = new Scrub(this.context)
     this.drain = new Drain(this.context, this.rebuild)
-    new ReclaimParticipant(this.context)
+    this.unlisted = new Unlisted(this.context)
+    new ReclaimParticipant(this.context, this.unlisted)
     new ScrubNode(this.context)
     deps.rpc.handle(METHOD.rotateStream, async ({ vdisk }: { vdisk: VDiskId }) => {
       await deps.streams.rotate(vdisk)
@@ -103,6 +106,7 @@ export class Curator {
       this.changed = true
     }
     this.unsubscribe.push(
+      this.unlisted.watch(),
       membership.onChange(({ node, alive }) => {
         this.changed = true
         if (alive) this.downSince.delete(node)

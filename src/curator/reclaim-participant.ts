@@ -22,14 +22,17 @@ import {
   type RunHeader,
 } from './reclaim-wire.ts'
 import { encodeSlotSets, SlotSets } from './slot-sets.ts'
+import type { Unlisted } from './unlisted.ts'
 
 export class ReclaimParticipant {
   private readonly context: CuratorContext
+  private readonly unlisted: Unlisted
   private running: { readonly run: string; readonly leader: NodeId } | undefined
 
   /** Answers from now on. */
-  constructor(context: CuratorContext) {
+  constructor(context: CuratorContext, unlisted: Unlisted) {
     this.context = context
+    this.unlisted = unlisted
     const { rpc, membership } = context
     rpc.handle(METHOD.beginReclaim, async ({ run }: RunHeader, _body, from) => ({
       body: [await this.begin(run, from)],
@@ -51,6 +54,7 @@ export class ReclaimParticipant {
     const { notes, streams, gossip, store, platform, ids } = this.context
     this.running = { run, leader }
     notes.begin()
+    await this.unlisted.look()
     // News of egroups below the watermark are refused after this run: open no more of those than are open now.
     ids.startNewRange()
     for (const vdisk of [...streams.ids()]) {
