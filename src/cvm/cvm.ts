@@ -33,7 +33,7 @@ import type { OwnedVDisk } from '../vdisk/owned-vdisk.ts'
 import { PageCache } from '../vdisk/page-cache.ts'
 import { FingerprintGossip } from './fingerprint-gossip.ts'
 import { Homing } from './homing.ts'
-import { RemotePort, servePort } from './io-wire.ts'
+import { isHost, RemotePort, servePort } from './io-wire.ts'
 import { nearestNodes } from './nearest.ts'
 import { Ownership } from './ownership.ts'
 import type { StoragePort, VDiskControl } from './port.ts'
@@ -338,7 +338,8 @@ export class Cvm implements StoragePort {
   /** Answers peers from now on. */
   private serve(): void {
     servePeers(this.rpc, this.stores)
-    servePort(this.rpc, new OwnerPort(this.ownership, this.platform))
+    const owner = new OwnerPort(this.ownership, this.platform)
+    servePort(this.rpc, (from) => (isHost(from) ? this : owner))
   }
 
   private watch(): void {

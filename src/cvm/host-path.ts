@@ -54,6 +54,10 @@ export class HostPath {
     this.current = deps.host
   }
 
+  get host(): NodeId {
+    return this.deps.host
+  }
+
   /** Node whose CVM the path leads to. */
   get target(): NodeId {
     return this.current

@@ -75,31 +75,48 @@ export class RemotePort implements StoragePort {
   }
 }
 
-/** Answers IO from `port`, which serves only what this CVM owns or has to take over. */
-export function servePort(rpc: RpcEndpoint, port: StoragePort): void {
-  rpc.handle(METHOD.vdiskRead, async ({ vdisk, offset, length }: RangeHeader) => {
+/**
+ * Answers IO. `portFor` tells what serves a sender: a host whose path leads here may ask for any vDisk, and is routed to
+ * its owner; a CVM asks only for what it takes this one to own.
+ */
+export function servePort(rpc: RpcEndpoint, portFor: (from: string) => StoragePort): void {
+  rpc.handle(METHOD.vdiskRead, async ({ vdisk, offset, length }: RangeHeader, _body, from) => {
     if (!(length <= IO_BYTES_MAX))
       throw new HitherError('BAD_ARGUMENT', `a read of ${length} bytes is too long`)
     const target = new Uint8Array(length)
-    await port.read(vdisk, offset, target)
+    await portFor(from).read(vdisk, offset, target)
     return { body: [target] }
   })
-  rpc.handle(METHOD.vdiskWrite, async ({ vdisk, offset, sync }: WriteHeader, body) => {
-    await port.write(vdisk, offset, body, sync)
+  rpc.handle(METHOD.vdiskWrite, async ({ vdisk, offset, sync }: WriteHeader, body, from) => {
+    await portFor(from).write(vdisk, offset, body, sync)
     return {}
   })
-  rpc.handle(METHOD.vdiskErase, async ({ vdisk, offset, length, sync }: RangeHeader & WriteHeader) => {
-    await port.erase(vdisk, offset, length, sync)
+  rpc.handle(METHOD.vdiskErase, async (header: RangeHeader & WriteHeader, _body, from) => {
+    await portFor(from).erase(header.vdisk, header.offset, header.length, header.sync)
     return {}
   })
-  rpc.handle(METHOD.vdiskFlush, async ({ vdisk }: { vdisk: VDiskId }) => {
-    await port.flush(vdisk)
+  rpc.handle(METHOD.vdiskFlush, async ({ vdisk }: { vdisk: VDiskId }, _body, from) => {
+    await portFor(from).flush(vdisk)
     return {}
   })
-  rpc.handle(METHOD.vdiskAllocation, async ({ vdisk, offset, length }: RangeHeader) => ({
-    header: await port.allocation(vdisk, offset, length),
+  rpc.handle(METHOD.vdiskAllocation, async ({ vdisk, offset, length }: RangeHeader, _body, from) => ({
+    header: await portFor(from).allocation(vdisk, offset, length),
   }))
-  rpc.handle(METHOD.vdiskControl, async ({ vdisk, request }: { vdisk: VDiskId; request: VDiskControl }) => ({
-    header: await port.control(vdisk, request),
-  }))
+  rpc.handle(
+    METHOD.vdiskControl,
+    async ({ vdisk, request }: { vdisk: VDiskId; request: VDiskControl }, _body, from) => ({
+      header: await portFor(from).control(vdisk, request),
+    }),
+  )
+}
+
+const HOST_PREFIX = 'host:'
+
+/** Name of a host's network endpoint. */
+export function hostEndpoint(node: string): string {
+  return `${HOST_PREFIX}${node}`
+}
+
+export function isHost(endpoint: string): boolean {
+  return endpoint.startsWith(HOST_PREFIX)
 }

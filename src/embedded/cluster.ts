@@ -35,10 +35,12 @@ import {
   type NodeRecord,
   type OwnerRecord,
   type VDiskRecord,
+  type VmRecord,
 } from '../cluster/records.ts'
 import { RecordsView } from '../cluster/records-view.ts'
 import { Administration } from '../cvm/administration.ts'
 import type { Cvm } from '../cvm/cvm.ts'
+import { homeOf } from '../cvm/homing.ts'
 import { acquireDataLock, type DataLock } from '../platform/real/data-lock.ts'
 import { FileDevice } from '../platform/real/file-device.ts'
 import { LogCatalog } from '../platform/real/log-catalog.ts'
@@ -126,6 +128,7 @@ export class EmbeddedCluster implements Cluster {
   private observer!: Membership
   private vdisks!: RecordsView<VDiskRecord>
   private owners!: RecordsView<OwnerRecord>
+  private vms!: RecordsView<VmRecord>
   private nodesPerBlock = 1
   private internalBytes = 0
   private closing: Promise<void> | undefined
@@ -143,7 +146,7 @@ export class EmbeddedCluster implements Cluster {
     this.administration = new Administration({
       catalog: world.catalog,
       random: world.random,
-      control: (vdisk, request) => this.pathOf(vdisk).path.run((port) => port.control(vdisk, request)),
+      control: (vdisk, request) => this.homeMember(vdisk).path.run((port) => port.control(vdisk, request)),
       handOver: (vdisk, to) => this.handOver(vdisk, to),
     })
   }
@@ -159,6 +162,8 @@ export class EmbeddedCluster implements Cluster {
     this.observer = await Membership.open(platform, this.settings.leaseTtlMs, () => {})
     this.vdisks = await RecordsView.open<VDiskRecord>(catalog, 'vdisk/')
     this.owners = await RecordsView.open<OwnerRecord>(catalog, 'owner/')
+    this.vms = await RecordsView.open<VmRecord>(catalog, 'vm/')
+    this.vms.onChange(() => this.followVms())
     for (const record of this.observer.members()) this.addMember(record)
     await Promise.all([...this.members.values()].map((member) => member.start()))
     for (const member of this.members.values()) member.path.open()
@@ -177,7 +182,8 @@ export class EmbeddedCluster implements Cluster {
   async openVDisk(name: string, options?: { via?: NodeId }): Promise<VDisk> {
     this.assertOpen()
     const info = await this.administration.vdiskInfo(name)
-    return this.open(info, options?.via === undefined ? this.homeMember(info.id) : this.member(options.via))
+    if (options?.via !== undefined) return this.open(info, this.member(options.via), true)
+    return this.open(info, this.homeMember(info.id))
   }
 
   async deleteVDisk(name: string): Promise<void> {
@@ -308,7 +314,7 @@ export class EmbeddedCluster implements Cluster {
       listVDisks: () => this.listVDisks(),
       openVDisk: async (name) => {
         this.assertOpen()
-        return this.open(await this.administration.vdiskInfo(name), member)
+        return this.open(await this.administration.vdiskInfo(name), member, true)
       },
     }
   }
@@ -342,6 +348,7 @@ export class EmbeddedCluster implements Cluster {
     this.observer?.close()
     this.vdisks?.close()
     this.owners?.close()
+    this.vms?.close()
     await this.world.catalog.close()
     await this.world.device.close()
     this.log.close()
@@ -400,10 +407,6 @@ export class EmbeddedCluster implements Cluster {
     throw new HitherError('CVM_DOWN', 'no CVM of the cluster is up')
   }
 
-  private pathOf(id: VDiskId): EmbeddedNode {
-    return this.homeMember(id)
-  }
-
   /** The CVM that runs the Curator: the first live one, but not `except`. */
   private leader(except?: NodeId): Cvm {
     for (const node of this.nodes) {
@@ -413,7 +416,7 @@ export class EmbeddedCluster implements Cluster {
     throw new HitherError('CVM_DOWN', 'no CVM of the cluster is up')
   }
 
-  private open(info: VDiskInfo, member: EmbeddedNode): VDisk {
+  private open(info: VDiskInfo, member: EmbeddedNode, fixed = false): VDisk {
     let track = this.tracks.get(info.id)
     if (track === undefined) {
       track = new DiskTrack()
@@ -424,17 +427,23 @@ export class EmbeddedCluster implements Cluster {
       name: info.name,
       readOnly: info.readOnly,
       path: member.path,
+      fixed,
       clock: this.world.clock,
       track,
       administration: this.administration,
       size: () => this.vdisks.value(keys.vdisk(info.id))?.size ?? info.size,
       count: (bytes) => {
-        if (member.path.target === member.node) this.internalBytes += bytes
+        if (handle.isLocal) this.internalBytes += bytes
       },
       onClose: (closed) => this.handles.delete(closed),
     })
     this.handles.add(handle)
     return handle
+  }
+
+  /** A VM moved: open handles of its vDisks take the path of its new host. */
+  private followVms(): void {
+    for (const handle of this.handles) handle.moveTo(this.homeMember(handle.id).path)
   }
 
   private async handOver(vdisk: VDiskId, to: NodeId): Promise<void> {
@@ -488,11 +497,7 @@ export class EmbeddedCluster implements Cluster {
       internalBytes: this.internalBytes,
       homeOf: (id) => {
         const record = this.vdisks.value(keys.vdisk(id))
-        if (record === undefined) return undefined
-        for (const member of this.members.values()) {
-          if (member.cvm !== undefined) return member.cvm.homing.homeOf(record)
-        }
-        return record.node
+        return record === undefined ? undefined : homeOf(record, this.vms)
       },
     }
   }

@@ -10,7 +10,7 @@ import type { Membership } from '../cluster/membership.ts'
 import type { DeviceRecord, NodeRecord } from '../cluster/records.ts'
 import { Cvm, CvmCounters } from '../cvm/cvm.ts'
 import { HostPath } from '../cvm/host-path.ts'
-import { RemotePort } from '../cvm/io-wire.ts'
+import { hostEndpoint, RemotePort } from '../cvm/io-wire.ts'
 import type { StoragePort } from '../cvm/port.ts'
 import type { CvmSettings, EmitEvent } from '../cvm/settings.ts'
 import { type Hangable, hangable } from '../platform/faults/hang.ts'
@@ -65,7 +65,7 @@ export class EmbeddedNode {
     this.deps = deps
     const folder = deps.folder === undefined ? undefined : `${deps.folder}/${record.node}`
     this.rack = new DeviceRack(folder, record.devices, deps.clock)
-    this.hostNetwork = deps.hub.endpoint(`host:${record.node}`)
+    this.hostNetwork = deps.hub.endpoint(hostEndpoint(record.node))
     this.hostRpc = new RpcEndpoint(this.hostNetwork, deps.clock)
     const { observer } = deps
     this.path = new HostPath({

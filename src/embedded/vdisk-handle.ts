@@ -17,7 +17,10 @@ export interface HandleDeps {
   readonly id: VDiskId
   readonly name: string
   readonly readOnly: boolean
+  /** The path it takes first; `moveTo` changes it. */
   readonly path: HostPath
+  /** Opened through a certain host: stays there when its VM moves. */
+  readonly fixed: boolean
   readonly clock: Clock
   readonly track: DiskTrack
   readonly administration: Administration
@@ -30,6 +33,7 @@ export interface HandleDeps {
 
 export class VDiskHandle implements VDisk {
   private readonly deps: HandleDeps
+  private path: HostPath
   private closed = false
   private underWay = 0
   private onIdle: (() => void) | undefined
@@ -40,6 +44,16 @@ export class VDiskHandle implements VDisk {
 
   constructor(deps: HandleDeps) {
     this.deps = deps
+    this.path = deps.path
+  }
+
+  get id(): VDiskId {
+    return this.deps.id
+  }
+
+  /** Its VM runs on another host now: IO takes that one's path from here on. */
+  moveTo(path: HostPath): void {
+    if (!this.deps.fixed) this.path = path
   }
 
   get name(): string {
@@ -48,6 +62,11 @@ export class VDiskHandle implements VDisk {
 
   get size(): number {
     return this.deps.size()
+  }
+
+  /** Its path leads to the CVM of the host's own node. */
+  get isLocal(): boolean {
+    return this.path.target === this.path.host
   }
 
   get readOnly(): boolean {
@@ -142,7 +161,7 @@ export class VDiskHandle implements VDisk {
   }
 
   private async io<T>(send: (port: StoragePort) => Promise<T>): Promise<T> {
-    const { track, clock, path } = this.deps
+    const { track, clock } = this.deps
     // Without a turn now and then, timers (leases) would starve.
     if (clock.now() - lastTurnMs > TURN_MS) {
       await clock.turn()
@@ -151,7 +170,7 @@ export class VDiskHandle implements VDisk {
     this.underWay++
     track.begin()
     try {
-      const result = await path.run(send)
+      const result = await this.path.run(send)
       track.answered(clock.now())
       return result
     } catch (error) {

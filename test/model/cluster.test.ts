@@ -2,7 +2,11 @@
  * Random sequences of every operation of the public API on a real four-node cluster, against a plain model: an array
  * of bytes per vDisk. Guards: no acknowledged write is lost and no read is stale, whatever CVMs fail, hang, return,
  * VMs move, snapshots are kept, clones diverge, ranges are trimmed, sizes change, the Curator runs, devices die, and
- * the cluster is closed and opened again. A failure prints the seed and the shrunken sequence that replays it.
+ * the cluster is closed and opened again. A failure prints seed, path and sequence; to replay it:
+ *
+ *   HITHER_MODEL_SEED=… HITHER_MODEL_PATH=… npx vitest run test/model -t memory
+ *
+ * HITHER_MODEL_RUNS sets the number of sequences.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -73,6 +77,14 @@ class World {
       expect(disk.handle.size).toBe(disk.bytes.length)
       await this.verify(disk, 0, disk.bytes.length)
     }
+  }
+
+  /** One node at a time may be lost, and the next only when RF is full again: that is what RF2 promises. */
+  async fail(node: string, hang: boolean): Promise<void> {
+    if (this.down !== undefined) return
+    if (this.cluster.stats().underReplicatedBytes > 0) await this.cluster.runCurator()
+    this.down = node
+    await this.cluster.failCvm(node, { hang })
   }
 
   async recover(): Promise<void> {
@@ -146,10 +158,7 @@ const burst = fc.record({ disk: anyDisk, seed: fc.nat(), fail: fc.boolean(), han
       disk.bytes.set(bytes, i * 50_000 + 777)
       return disk.handle.write(i * 50_000 + 777, bytes)
     })
-    if (b.fail && world.down === undefined) {
-      world.down = (await world.cluster.vdiskInfo(name)).owner
-      await world.cluster.failCvm(world.down, { hang: b.hang })
-    }
+    if (b.fail) await world.fail((await world.cluster.vdiskInfo(name)).owner, b.hang)
     await Promise.all(writes)
   }),
 )
@@ -185,13 +194,9 @@ const allocation = fc.record({ disk: anyDisk }).map((a) =>
   }),
 )
 
-const fail = fc.record({ node, hang: fc.boolean() }).map((f) =>
-  step(`fail ${JSON.stringify(f)}`, async (world) => {
-    if (world.down !== undefined) return
-    world.down = f.node
-    await world.cluster.failCvm(f.node, { hang: f.hang })
-  }),
-)
+const fail = fc
+  .record({ node, hang: fc.boolean() })
+  .map((f) => step(`fail ${JSON.stringify(f)}`, (world) => world.fail(f.node, f.hang)))
 
 const recover = fc.constant(step('recover', (world) => world.recover()))
 
@@ -312,14 +317,23 @@ function firstDifference(a: Uint8Array, b: Uint8Array): number {
   return Math.min(a.length, b.length)
 }
 
-const runs = (short: number) => Number(process.env['HITHER_MODEL_RUNS'] ?? short)
+/** From the environment: how many sequences, or which one. */
+function parameters(short: number): fc.Parameters<[Step[]]> {
+  const { HITHER_MODEL_RUNS: runs, HITHER_MODEL_SEED: seed, HITHER_MODEL_PATH: path } = process.env
+  return {
+    numRuns: Number(runs ?? short),
+    endOnFailure: true,
+    ...(seed === undefined ? {} : { seed: Number(seed) }),
+    ...(path === undefined ? {} : { path }),
+  }
+}
 
 test('memory: random operations and failures leave what the model says', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(anyStep(false), { minLength: 5, maxLength: 50 }), (steps) =>
       runSteps('memory:', steps),
     ),
-    { numRuns: runs(12), endOnFailure: true },
+    parameters(12),
   )
 }, 600_000)
 
@@ -333,7 +347,7 @@ test('file: the same with closing and opening again in between', async () => {
         await rm(folder, { recursive: true, force: true })
       }
     }),
-    { numRuns: runs(6), endOnFailure: true },
+    parameters(6),
   )
 }, 600_000)
 
