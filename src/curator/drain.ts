@@ -29,6 +29,7 @@ import type { CuratorContext } from './context.ts'
 import { type Member, refusal } from './drain-check.ts'
 import { Pace } from './pace.ts'
 import type { Rebuild, RebuildResult } from './rebuild.ts'
+import { ownerOf } from './seal-streams.ts'
 
 const HAND_OVERS_AT_ONCE = 4
 const HAND_OVER_TIMEOUT_MS = 60_000
@@ -87,18 +88,23 @@ export class Drain {
     )
   }
 
-  /** Step 3, first half: homes go round the other nodes, one after the other. */
+  /** Step 3, first half: homes go round the other nodes; a vDisk that is served elsewhere is at home there from now on. */
   private async moveHomes(node: NodeId): Promise<void> {
     const { catalog } = this.context.platform
     const others = this.others(node)
     let turn = 0
-    for (const prefix of ['vm/', 'vdisk/']) {
-      for (const entry of await catalog.list(prefix)) {
-        await this.change<VmRecord | VDiskRecord>(entry, (record) => {
-          if (record.node !== node) return undefined
-          return { ...record, node: others[turn++ % others.length]! }
-        })
-      }
+    const next = () => others[turn++ % others.length]!
+    for (const entry of await catalog.list('vm/')) {
+      await this.change<VmRecord>(entry, (vm) => (vm.node === node ? { ...vm, node: next() } : undefined))
+    }
+    for (const entry of await catalog.list('vdisk/')) {
+      const { id, node: home } = decodeRecord<VDiskRecord>(entry.value)
+      if (home !== node) continue
+      const owner = await ownerOf(catalog, id)
+      const to = owner !== undefined && others.includes(owner) ? owner : next()
+      await this.change<VDiskRecord>(entry, (record) =>
+        record.node === node ? { ...record, node: to } : undefined,
+      )
     }
   }
 
@@ -128,9 +134,8 @@ export class Drain {
       try {
         await rpc.call(node, METHOD.handOver, { vdisk, to }, [], HAND_OVER_TIMEOUT_MS)
       } catch (error) {
-        const owner = await platform.catalog.get(key)
         // It was deleted, or somebody else has moved it.
-        if (owner === undefined || decodeRecord<OwnerRecord>(owner.value).node !== node) return
+        if ((await ownerOf(platform.catalog, vdisk)) !== node) return
         throw error
       }
     })

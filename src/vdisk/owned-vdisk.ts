@@ -9,6 +9,7 @@ import { Mutex } from '../base/queue.ts'
 import { BLOCK_BYTES, MiB, VBLOCK_BYTES } from '../base/units.ts'
 import {
   type ContainerRecord,
+  decodeRecord,
   encodeRecord,
   keys,
   type RootRecord,
@@ -191,9 +192,7 @@ export class OwnedVDisk {
       await this.writes.erase(size, old - size, true)
     }
     await this.checkpointing.run(() => this.map.grow(Math.ceil(size / VBLOCK_BYTES)))
-    const record: VDiskRecord = { ...this.record, size }
-    await this.putGuarded(keys.vdisk(this.id), record)
-    this.record = record
+    await this.putSize(size)
   }
 
   /** A read-only image of now: a checkpoint whose root is kept. */
@@ -287,12 +286,18 @@ export class OwnedVDisk {
     return { key: keys.owner(this.id), revision: this.guard.revision }
   }
 
-  private async putGuarded(key: string, record: unknown): Promise<void> {
+  /** On top of the record in the catalog: its home may have changed since this CVM read it. */
+  private async putSize(size: number): Promise<void> {
+    const key = keys.vdisk(this.id)
+    const entry = await this.services.catalog.get(key)
+    if (entry === undefined) throw new HitherError('NOT_FOUND', `vDisk ${this.name} was deleted`)
+    const record: VDiskRecord = { ...decodeRecord<VDiskRecord>(entry.value), size }
     const result = await this.services.catalog.commit({
-      when: [this.ownerCondition()],
+      when: [this.ownerCondition(), { key, revision: entry.revision }],
       put: [{ key, value: encodeRecord(record) }],
     })
-    if (!result.ok) throw new HitherError('STALE_GENERATION', `another CVM owns vDisk ${this.name} now`)
+    if (!result.ok) throw new HitherError('STALE_GENERATION', `vDisk ${this.name} was changed meanwhile`)
+    this.record = record
   }
 
   private async checkpointLocked(): Promise<RootRecord> {

@@ -18,7 +18,6 @@ export async function openTestCluster(settings: ClusterSettings = {}): Promise<C
       ssdBytes: 256 * MiB,
       hddBytes: 0,
       curatorIntervalMs: 0,
-      leaseTtlMs: 500,
       holdDownMs: 200,
       localityPolicy: 'never',
       ...settings,
