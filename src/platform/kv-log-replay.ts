@@ -9,11 +9,15 @@
  *     a snapshot batch that is not whole                         → damage (its header was written after it)
  *     a later batch behind that end                              → damage (the batch there had been acknowledged)
  *
+ * A batch that has been lost is as long as a batch can be, at most: a later one would start within that distance of the
+ * end, so the rest of the area, which may be large and blank, is not read.
+ *
  * What cannot be told from a torn write is a sector of the very last batch that has turned to zeros.
  */
 import { HitherError } from '../base/errors.ts'
 import { MiB, SECTOR_BYTES } from '../base/units.ts'
 import {
+  BATCH_SECTORS_MAX,
   type BatchSector,
   type Change,
   decodeRecords,
@@ -45,7 +49,7 @@ export async function replayArea(
   const replay = new Replay(device.id, offset, header, apply)
   const areaBytes = header.areaSectors * SECTOR_BYTES
   const window = new Uint8Array(Math.min(WINDOW_BYTES, areaBytes))
-  for (let start = 0; start < areaBytes; start += window.length) {
+  for (let start = 0; start < areaBytes && !replay.isOver; start += window.length) {
     const bytes = window.subarray(0, Math.min(window.length, areaBytes - start))
     await device.read(offset + start, bytes)
     for (let at = 0; at < bytes.length; at += SECTOR_BYTES) replay.take(bytes, at)
@@ -65,8 +69,8 @@ class Replay {
   /** Payload of the batch being taken, and whether a sector of it is missing. */
   #payload: Uint8Array | undefined
   #torn = false
-  /** The end was reached: from here on only a later batch matters. */
-  #ended = false
+  /** The end was reached after so many sectors: from here on only a later batch matters. */
+  #endedAt: number | undefined
 
   constructor(device: string, offset: number, header: Header, apply: (changes: readonly Change[]) => void) {
     this.#device = device
@@ -75,9 +79,14 @@ class Replay {
     this.#apply = apply
   }
 
+  /** Nothing that is still to come can matter. */
+  get isOver(): boolean {
+    return this.#endedAt !== undefined && this.#taken > this.#endedAt + BATCH_SECTORS_MAX
+  }
+
   take(bytes: Uint8Array, at: number): void {
     const sector = decodeSector(bytes, at, this.#header)
-    if (this.#ended) {
+    if (this.#endedAt !== undefined) {
       if (typeof sector === 'object' && sector.sequence > this.#batches) throw this.#damage('a batch is gone')
     } else if (sector === 'other') {
       throw this.#damage('a sector is damaged')
@@ -132,7 +141,7 @@ class Replay {
   }
 
   #endHere(): void {
-    this.#ended = true
+    this.#endedAt = this.#taken
     this.#checkSnapshot()
   }
 

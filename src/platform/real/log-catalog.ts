@@ -31,8 +31,9 @@ import { decodeStored, encodeBound, encodeStored, REVISION_KEY } from './log-cat
 /** Revisions reserved with one durable write. */
 const REVISION_STEP = 100_000
 
-/** Share of its TTL by which a lease has to be overdue to show that the process stood still. */
+/** By how much a lease has to be overdue to show that the process stood still: timers of a busy one are late, too. */
 const STALL_SHARE = 1 / 8
+const STALL_MS_MIN = 250
 /** Share of its TTL that such a lease is given: holders renew four times a TTL. */
 const GRACE_SHARE = 1 / 2
 
@@ -278,7 +279,7 @@ export class LogCatalog implements Catalog {
    */
   #spared(lease: Lease): boolean {
     const now = this.#clock.now()
-    if (now - lease.deadline <= lease.ttlMs * STALL_SHARE) return false
+    if (now - lease.deadline <= Math.max(lease.ttlMs * STALL_SHARE, STALL_MS_MIN)) return false
     lease.deadline = now + lease.ttlMs * GRACE_SHARE
     return true
   }
