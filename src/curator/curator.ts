@@ -32,8 +32,8 @@ import { ScrubNode } from './scrub-node.ts'
 import { sealLostHere } from './seal-streams.ts'
 import { Unlisted } from './unlisted.ts'
 
-/** Rate of background rebuilds, all together. */
-const REBUILD_BYTES_PER_SECOND = 128 * MiB
+/** Rate of background rebuilds, and of compactions. */
+const BACKGROUND_BYTES_PER_SECOND = 128 * MiB
 /** An egroup that lost a copy is rebuilt after this time: whoever dropped it may be about to add another. Milliseconds. */
 const REBUILD_SOON_MS = 1_000
 /** A reclaim that met a change of the cluster is tried again once in the same scan, after this time. Milliseconds. */
@@ -166,9 +166,10 @@ export class Curator {
     const startedAt = clock.now()
     this.changed = false
     const reasons: string[] = []
-    const reclaimed = await this.reclaimTwice()
+    const pace = this.pace(onRequest)
+    const reclaimed = await this.reclaimTwice(pace)
     if (reclaimed.incomplete !== undefined) reasons.push(reclaimed.incomplete)
-    const rebuilt = await this.part('rebuild', reasons, () => this.restoreCopies(onRequest))
+    const rebuilt = await this.part('rebuild', reasons, () => this.restoreCopies(onRequest, pace))
     const moved = await this.part('moves', reasons, async () => this.jobs.moveCold?.())
     const scrubbed = await this.part('scrub', reasons, () => this.scrub[onRequest ? 'all' : 'some']())
     if (rebuilt !== undefined && rebuilt.short > 0) {
@@ -195,11 +196,11 @@ export class Curator {
     return report
   }
 
-  private async reclaimTwice() {
-    const first = await this.reclaim.run()
+  private async reclaimTwice(pace: Pace) {
+    const first = await this.reclaim.run(pace)
     if (first.incomplete === undefined || this.stopped) return first
     await this.context.platform.clock.sleep(RECLAIM_AGAIN_MS)
-    const second = await this.reclaim.run()
+    const second = await this.reclaim.run(pace)
     return {
       ...second,
       reclaimedBytes: first.reclaimedBytes + second.reclaimedBytes,
@@ -222,14 +223,18 @@ export class Curator {
   }
 
   /** On request, or after the rebuild delay, copies on nodes that are away do not count. */
-  private restoreCopies(onRequest: boolean) {
-    const { membership, platform } = this.context
+  private restoreCopies(onRequest: boolean, pace: Pace) {
+    const { membership } = this.context
     const counts = (node: NodeId) => {
       if (membership.member(node) === undefined) return false
       return membership.isAlive(node) || (!onRequest && !this.isOverdue(node))
     }
-    const rate = onRequest ? Number.POSITIVE_INFINITY : REBUILD_BYTES_PER_SECOND
-    return this.rebuild.run(counts, new Pace(platform.clock, rate))
+    return this.rebuild.run(counts, pace)
+  }
+
+  private pace(onRequest: boolean): Pace {
+    const rate = onRequest ? Number.POSITIVE_INFINITY : BACKGROUND_BYTES_PER_SECOND
+    return new Pace(this.context.platform.clock, rate)
   }
 
   private isOverdue(node: NodeId): boolean {
@@ -248,7 +253,7 @@ export class Curator {
 
   private async rebuildNow(): Promise<void> {
     if (!this.leads()) return
-    await this.inBackground('rebuild', () => this.restoreCopies(false))
+    await this.inBackground('rebuild', () => this.restoreCopies(false, this.pace(false)))
   }
 
   private armScan(): void {

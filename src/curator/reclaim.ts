@@ -56,6 +56,7 @@ import { atOnce } from './at-once.ts'
 import { type CuratorContext, putOff } from './context.ts'
 import type { TreeRoot } from './mark.ts'
 import { adoptOrphans } from './orphans.ts'
+import type { Pace } from './pace.ts'
 import {
   decodeInventory,
   type ForgetHeader,
@@ -109,8 +110,8 @@ export class Reclaim {
     this.sweep = new Sweep(context)
   }
 
-  /** One run at a time, by the leader. Never rejects: what went wrong is in `incomplete`. */
-  async run(): Promise<ReclaimResult> {
+  /** One run at a time, by the leader. Never rejects: what went wrong is in `incomplete`. @param pace of the sweep. */
+  async run(pace: Pace): Promise<ReclaimResult> {
     const { catalog } = this.context.platform
     let result: SweepResult = { reclaimedBytes: 0, removedEgroups: 0, compactedEgroups: 0 }
     try {
@@ -122,7 +123,7 @@ export class Reclaim {
       } finally {
         await this.tellAll(cvms, METHOD.endReclaim, { run } satisfies RunHeader).catch(() => {})
       }
-      result = await this.sweep.run(judged.suspects, judged.inventories)
+      result = await this.sweep.run(judged.suspects, judged.inventories, pace)
       return result
     } catch (cause) {
       const error = asHitherError(cause)

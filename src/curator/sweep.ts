@@ -13,6 +13,7 @@ import type { EgroupId, NodeId } from '../base/units.ts'
 import type { EgroupRecord } from '../cluster/records.ts'
 import { atOnce } from './at-once.ts'
 import type { CuratorContext } from './context.ts'
+import type { Pace } from './pace.ts'
 import type { HeldCopy } from './reclaim-wire.ts'
 
 /** A copy is rewritten when its live slots are less than this part of its log. */
@@ -44,7 +45,11 @@ export class Sweep {
     this.context = context
   }
 
-  async run(suspects: ReadonlyMap<EgroupId, Suspect>, inventories: Inventories): Promise<SweepResult> {
+  async run(
+    suspects: ReadonlyMap<EgroupId, Suspect>,
+    inventories: Inventories,
+    pace: Pace,
+  ): Promise<SweepResult> {
     const result = { reclaimedBytes: 0, removedEgroups: 0, compactedEgroups: 0 }
     const kept = new Map<EgroupId, number>()
     await atOnce(suspects, SWEEPS_AT_ONCE, async ([egroup, { revision, live }]) => {
@@ -58,7 +63,8 @@ export class Sweep {
       } else if (this.kept.get(egroup) === live.count || !(await this.isWorthIt(egroup, live, inventories))) {
         kept.set(egroup, live.count)
       } else {
-        const freedBytes = await this.compact(egroup, live)
+        const { freedBytes, readBytes } = await this.compact(egroup, live)
+        await pace.spent(readBytes)
         if (freedBytes === 0) return
         result.reclaimedBytes += freedBytes
         result.compactedEgroups++
@@ -110,18 +116,22 @@ export class Sweep {
     }
   }
 
-  private async compact(egroup: EgroupId, live: Bitset): Promise<number> {
+  private async compact(
+    egroup: EgroupId,
+    live: Bitset,
+  ): Promise<{ readonly freedBytes: number; readonly readBytes: number }> {
     const { directory, stores, counters } = this.context
     const record = directory.record(egroup)
-    if (record === undefined) return 0
+    if (record === undefined) return { freedBytes: 0, readBytes: 0 }
     const results = await Promise.allSettled(
       this.reachable(record).map((node) => stores.of(node).compact(egroup, live)),
     )
     let freedBytes = 0
     // A copy that refuses is damaged (the scrub repairs it), or full, or away: it comes again.
     for (const result of results) if (result.status === 'fulfilled') freedBytes += result.value.freedBytes
-    if (freedBytes > 0) counters.backgroundBytes += record.length * results.length
-    return freedBytes
+    const readBytes = record.length * results.length
+    if (freedBytes > 0) counters.backgroundBytes += readBytes
+    return { freedBytes, readBytes }
   }
 
   private reachable(record: EgroupRecord): NodeId[] {

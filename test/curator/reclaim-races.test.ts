@@ -188,7 +188,9 @@ describe('a write that finds a dead block while it is judged', () => {
         }
         return original<T>(...args)
       }
-      expect(await leader.curator['reclaim'].run()).not.toHaveProperty('incomplete')
+      expect(await leader.curator['reclaim'].run(leader.curator['pace'](true))).not.toHaveProperty(
+        'incomplete',
+      )
       expect(written).toBeDefined()
     }))
 
@@ -209,7 +211,7 @@ describe('a write that finds a dead block while it is judged', () => {
       }
       const write = b.write(0, dead)
       await until(() => found > 0)
-      const reclaim = leader.curator['reclaim'].run()
+      const reclaim = leader.curator['reclaim'].run(leader.curator['pace'](true))
       await new Promise((resolve) => setTimeout(resolve, 200))
       release()
       await write
@@ -253,12 +255,12 @@ describe('a CVM that restarts puts the reclaim off', () => {
       await restart(cluster, 'node-3')
     })
     const stored = cluster.stats().storedBytes
-    const result = await leader.curator['reclaim'].run()
+    const result = await leader.curator['reclaim'].run(leader.curator['pace'](true))
     expect(done).toBe(true)
     expect(result).toMatchObject({ removedEgroups: 0, compactedEgroups: 0, reclaimedBytes: 0 })
     expect(result.incomplete).toContain('put off')
     expect(cluster.stats().storedBytes).toBeGreaterThanOrEqual(stored)
-    const next = await leader.curator['reclaim'].run()
+    const next = await leader.curator['reclaim'].run(leader.curator['pace'](true))
     expect(next.incomplete).toBeUndefined()
     expect(next.reclaimedBytes).toBeGreaterThan(0)
     expect(await holds(disk, 0, bytes)).toBe(true)

@@ -1,5 +1,5 @@
 /** Copies that no record lists go, but never one that is about to be listed. */
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { CuratorContext } from '../../src/curator/context.ts'
 import { UNLISTED_MS, Unlisted } from '../../src/curator/unlisted.ts'
 import type { Cvm } from '../../src/cvm/cvm.ts'
@@ -13,11 +13,16 @@ let now: number
 let timers: Array<{ at: number; fire: () => void }>
 let unlisted: Unlisted
 
-beforeEach(async () => {
+beforeAll(async () => {
   cluster = await openTestCluster({ nodes: 3 })
   const disk = await cluster.createVDisk('a', { size: 64 * MiB, node: 'node-1' })
-  await writeAll(disk, 0, randomBytes(9 * MiB, 1))
+  await writeAll(disk, 0, randomBytes(18 * MiB, 1))
   cvm = (cluster as EmbeddedCluster)['members'].get('node-1')!.cvm!
+})
+
+afterAll(() => cluster.close())
+
+beforeEach(() => {
   now = 0
   timers = []
   const clock = {
@@ -34,11 +39,11 @@ beforeEach(async () => {
   unlisted = new Unlisted(context)
 })
 
-afterEach(() => cluster.close())
-
 /** Takes node-1 out of the record of a sealed egroup, as a writer does that drops a slow copy. */
 async function unlist(): Promise<number> {
-  const sealed = [...cvm.directory.all()].find(([, { value }]) => value.state === 'sealed')!
+  const sealed = [...cvm.directory.all()].find(
+    ([, { value }]) => value.state === 'sealed' && value.copies.length === 2,
+  )!
   await cvm.directory.update(sealed[0], (record) => ({
     ...record,
     copies: record.copies.filter((copy) => copy.node !== 'node-1'),
