@@ -43,7 +43,7 @@ export class Negotiation {
     this.#closing = closing
   }
 
-  /** Runs the handshake. The caller owns the vDisk of the export; `undefined` when there is none and the connection is to end. */
+  /** Runs the handshake. The caller owns the vDisk of the export; `undefined`: there is none, end the connection. */
   async run(): Promise<NegotiatedExport | undefined> {
     await this.#channel.send(encodeGreeting())
     const flags = await this.#channel.take(4)

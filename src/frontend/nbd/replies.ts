@@ -1,5 +1,5 @@
 /**
- * The replies of the transmission phase, encoded into a `ReplyWriter`. Which form a reply takes depends on what the client negotiated:
+ * The replies of the transmission phase, encoded into a `ReplyWriter`. The form depends on what the client negotiated:
  *
  * | reply | simple replies | structured replies |
  * |---|---|---|

@@ -1,9 +1,9 @@
 /**
- * The way out of one connection: gathers the replies of one turn of the event loop into as few bytes-in-a-row as possible,
- * and hands them to the socket in one vectored write.
+ * The way out of one connection: gathers the replies of one turn of the event loop, and hands them to the socket in one
+ * vectored write.
  *
- * 1. Headers and small payloads are copied into a batch buffer: 4 KiB cost less to copy than to send as a part of their
- *    own. Large payloads become parts of their own, uncopied.
+ * 1. Headers and payloads up to 1 KiB are copied into a batch buffer: so few bytes cost less to copy than to send as a
+ *    part of their own. Larger payloads become parts of their own, uncopied, their header in front of them.
  * 2. `flush` hands everything gathered so far to the socket. At most one write is under way: what is gathered
  *    meanwhile goes out with the next one, so that a slow client makes batches larger, not more numerous.
  * 3. When the socket has taken everything, the buffers go back to the pool and `onSent` is called.
@@ -16,8 +16,8 @@ import type { BufferPool } from './buffer-pool.ts'
 
 /** Payloads up to this are copied into the batch. */
 export const COPY_BYTES_MAX = 1 * KiB
-/** Holds the replies to 32 reads of 4 KiB, with room to spare. */
-const BATCH_BYTES = 256 * KiB
+/** Size of a batch buffer: room for more replies without payload than a connection may have under way. */
+const BATCH_BYTES = 32 * KiB
 
 export class ReplyWriter {
   readonly #socket: Socket
@@ -53,7 +53,7 @@ export class ReplyWriter {
   }
 
   /**
-   * Makes room for `length` bytes (at most `COPY_BYTES_MAX` and a header) at the end of the batch, and returns where
+   * Makes room for `length` bytes (at most `BATCH_BYTES`) at the end of the batch, and returns where
    * they begin in `buffer`. The caller fills them before the next call of anything here.
    */
   reserve(length: number): number {

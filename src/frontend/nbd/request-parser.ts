@@ -3,8 +3,8 @@
  *
  * - A payload that lies whole within one chunk is handed on as a view of it, uncopied. One that arrives in pieces is
  *   gathered in a pool buffer. (The view keeps its chunk alive: at most 64 KiB for a request, and requests are bounded.)
- * - Before a payload is received, `RequestSink.begin` decides: take it, skip it, or wait. After `wait` the parser keeps the
- *   rest of the chunk and consumes nothing until `resume`; the owner of the socket stops reading meanwhile.
+ * - Before a payload is received, `RequestSink.begin` decides: take it, skip it, or wait. After `wait` the parser keeps
+ *   the rest of the chunk and consumes nothing until `resume`; the owner of the socket stops reading meanwhile.
  * - Anything that is no request throws `PROTOCOL_ERROR`: the stream cannot be trusted from there on.
  */
 import { HitherError } from '../../base/errors.ts'
@@ -21,7 +21,7 @@ export interface RequestHeader {
   length: number
 }
 
-/** `take`: run it. `skip`: its payload, if any, is of no use. `wait`: ask again on `resume`. `stop`: no request follows. */
+/** `take`: run it. `skip`: its payload is of no use. `wait`: ask again on `resume`. `stop`: nothing follows. */
 export type Verdict = 'take' | 'skip' | 'wait' | 'stop'
 
 export interface RequestSink {

@@ -1,14 +1,14 @@
 /**
  * The NBD door: listens, and keeps the set of its connections. One door serves one host's path to storage.
  *
- * `close` goes in steps: 1. no new connections; 2. connections with nothing under way end, the others finish what they have,
- * and refuse more with ESHUTDOWN; 3. after the grace, what is still under way is answered with ESHUTDOWN;
- * 4. after a further moment whoever still holds on is cut off.
+ * `close` goes in steps: 1. no new connections; 2. connections with nothing under way end, the others finish what they
+ * have, and refuse more with ESHUTDOWN; 3. after the grace, what is still under way is answered with ESHUTDOWN; 4. after a
+ * further moment whoever still holds on is cut off.
  */
 import { lstat, rm } from 'node:fs/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import type { StoragePath } from '../../api.ts'
-import { codeOf, HitherError } from '../../base/errors.ts'
+import { asHitherError, codeOf, HitherError } from '../../base/errors.ts'
 import { MiB } from '../../base/units.ts'
 import { BufferPool } from './buffer-pool.ts'
 import { ByteBudget } from './byte-budget.ts'
@@ -94,6 +94,10 @@ class Door implements NbdServer {
     }
     this.#closeGraceMs = options.closeGraceMs ?? 2_000
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket))
+    // Later than at the start: a connection could not be accepted, for want of file descriptors. The door stays open.
+    this.#server.on('error', (error) => {
+      if (this.#server.listening) this.#settings.onError(asHitherError(error))
+    })
     this.#server.maxConnections = options.connectionsMax ?? 1_024
   }
 

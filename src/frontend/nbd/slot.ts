@@ -1,6 +1,6 @@
 /**
- * The place that one request under way occupies. Slots are used again: the two functions that a promise needs are made once
- * a slot, not once a request.
+ * The place that one request under way occupies. Slots are used again: the two functions that a promise needs are made
+ * once a slot, not once a request.
  */
 import type { AllocationRun } from '../../api.ts'
 import type { RequestHeader } from './request-parser.ts'

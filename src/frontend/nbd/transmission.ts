@@ -146,13 +146,15 @@ export class Transmission implements RequestSink, RequestContext {
   abandon(): void {
     if (this.#broken) return
     this.#draining = true
+    this.#inputEnded = true
     for (const slot of this.#slots) {
       if (!slot.active || slot.abandoned) continue
-      slot.abandoned = true
       replyError(this.#out, slot, SHUTTING_DOWN.errno, SHUTTING_DOWN.message, this.structuredReplies)
+      this.#out.commit(slot.cost)
+      slot.abandoned = true
+      slot.cost = 0
     }
-    this.#out.flush()
-    this.#socket.destroySoon()
+    this.#endWhenIdle()
   }
 
   /** The connection is gone. Requests under way run on; nothing is answered any more. */
@@ -221,7 +223,7 @@ export class Transmission implements RequestSink, RequestContext {
         this.#vdisk.trim(offset, length, options).then(slot.done, slot.failed)
         return
       case CMD_WRITE_ZEROES:
-        // NO_HOLE asks for space set aside. In a log no write goes to the place of the last one, so there is none to keep.
+        // NO_HOLE asks for space set aside. In a log no write goes where the last one went: there is none to keep.
         this.#vdisk.writeZeroes(offset, length, options).then(slot.done, slot.failed)
         return
       case CMD_CACHE:

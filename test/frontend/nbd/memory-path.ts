@@ -1,6 +1,6 @@
 /**
- * A `StoragePath` over plain buffers: a test double for the door's protocol tests, nothing else. It keeps a trail of calls, knows
- * holes by 4 KiB blocks, and lets a test hold answers back or make them fail.
+ * A `StoragePath` over plain buffers: a test double for the door's protocol tests, nothing else. It keeps a trail of
+ * calls, knows holes by 4 KiB blocks, and lets a test hold answers back or make them fail.
  */
 import type {
   AllocationRun,
