@@ -159,6 +159,13 @@ export class Membership {
     return this.usages.value(keys.usage(node))
   }
 
+  /** Tells when a node has published its space. */
+  onUsage(listener: (node: NodeId, usage: UsageRecord) => void): () => void {
+    return this.usages.onChange((key, usage) => {
+      if (usage !== undefined) listener(lastPart(key), usage)
+    })
+  }
+
   /** Publishes this node's space. */
   async publishUsage(usage: UsageRecord): Promise<void> {
     if (this.closed) return

@@ -36,6 +36,8 @@ import { Unlisted } from './unlisted.ts'
 const BACKGROUND_BYTES_PER_SECOND = 128 * MiB
 /** An egroup that lost a copy is rebuilt after this time: whoever dropped it may be about to add another. Milliseconds. */
 const REBUILD_SOON_MS = 1_000
+/** Cold data moves so long after an SSD has filled past its mark: one round for many egroups. Milliseconds. */
+const MOVE_SOON_MS = 300
 /** A reclaim that met a change of the cluster is tried again once in the same scan, after this time. Milliseconds. */
 const RECLAIM_AGAIN_MS = 200
 
@@ -152,6 +154,15 @@ export class Curator {
   /** Takes everything off `node`; see drain.ts. Not on the node's own CVM. */
   drainNode(node: NodeId): Promise<void> {
     return this.lead(() => this.drain.run(node))
+  }
+
+  /** A node's SSD has filled past its mark: moves of cold data soon, if this CVM is the leader. */
+  moveColdSoon(): void {
+    const { moveCold } = this.jobs
+    if (moveCold === undefined || this.timers.has('moves')) return
+    this.arm('moves', MOVE_SOON_MS, () => {
+      if (this.leads()) void this.inBackground('moves', moveCold)
+    })
   }
 
   private lead<T>(work: () => Promise<T>): Promise<T> {

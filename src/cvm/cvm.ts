@@ -20,6 +20,9 @@ import { RecordsView } from '../cluster/records-view.ts'
 import { Curator } from '../curator/curator.ts'
 import { CandidateIndex } from '../dedupe/candidate-index.ts'
 import { ExtentStore } from '../extent-store/extent-store.ts'
+import { createLocalityPolicy } from '../locality/create-policy.ts'
+import { SSD_HIGH } from '../locality/marks.ts'
+import { Mover } from '../locality/mover.ts'
 import type { Platform } from '../platform/types.ts'
 import { Directory } from '../replication/directory.ts'
 import { LocalStore } from '../replication/local-store.ts'
@@ -31,9 +34,12 @@ import { BlockCache } from '../vdisk/block-cache.ts'
 import { IoCounters } from '../vdisk/counters.ts'
 import type { OwnedVDisk } from '../vdisk/owned-vdisk.ts'
 import { PageCache } from '../vdisk/page-cache.ts'
+import { ColdMoves } from './cold-moves.ts'
+import { CvmCounters } from './cvm-counters.ts'
 import { FingerprintGossip } from './fingerprint-gossip.ts'
 import { Homing } from './homing.ts'
 import { isHost, RemotePort, servePort } from './io-wire.ts'
+import { Localiser } from './localiser.ts'
 import { nearestNodes } from './nearest.ts'
 import { Ownership } from './ownership.ts'
 import type { StoragePort, VDiskControl } from './port.ts'
@@ -46,17 +52,6 @@ import { Space } from './space.ts'
 const CANDIDATE_BYTES = 64 * MiB
 /** An IO sent on to the owner that is not answered by then is tried again from the host. Milliseconds. */
 const FORWARD_TIMEOUT_MS = 10_000
-
-/** What happened behind the IO, for `stats()`. */
-export class CvmCounters {
-  repairedSlices = 0
-  corruptSlices = 0
-  localisedBytes = 0
-  localisedEgroups = 0
-  evictedBytes = 0
-  evictedEgroups = 0
-  backgroundBytes = 0
-}
 
 export class Cvm implements StoragePort {
   readonly node: NodeId
@@ -73,6 +68,8 @@ export class Cvm implements StoragePort {
   readonly ownership: Ownership
   readonly homing: Homing
   readonly curator: Curator
+  private readonly localiser: Localiser
+  private readonly coldMoves: ColdMoves
   readonly gossip: FingerprintGossip
   readonly reclaimGuard = new ReclaimGuard()
   readonly candidates = new CandidateIndex(CANDIDATE_BYTES)
@@ -90,6 +87,7 @@ export class Cvm implements StoragePort {
     platform: Platform
     settings: CvmSettings
     emit: EmitEvent
+    rpc: RpcEndpoint
     store: ExtentStore
     membership: Membership
     directory: Directory
@@ -110,7 +108,7 @@ export class Cvm implements StoragePort {
     this.owners = parts.owners
     this.vms = parts.vms
     this.containers = parts.containers
-    this.rpc = new RpcEndpoint(platform.network, platform.clock)
+    this.rpc = parts.rpc
     this.stores = this.makeStores()
     this.ids = new IdAllocator(platform.catalog)
     this.space = new Space(membership, store, platform.clock, platform.random)
@@ -129,6 +127,22 @@ export class Cvm implements StoragePort {
         this.events.repairedSlices += slices
         emit({ type: 'copy-repaired', egroup, node, slices })
       },
+    })
+    const { clock } = platform
+    const mover = new Mover({ stores: this.stores, store, directory, clock })
+    this.localiser = new Localiser({
+      policy: createLocalityPolicy(settings.localityPolicy),
+      store,
+      stores: this.stores,
+      directory,
+      membership,
+      space: this.space,
+      mover,
+      clock,
+      counters: this.events,
+      emit,
+      ownership: () => this.ownership,
+      onError: (where, error) => this.reportError(where, error),
     })
     this.ownership = new Ownership({
       platform,
@@ -154,11 +168,7 @@ export class Cvm implements StoragePort {
         assertCanServe: () => membership.assertCanServe(),
         onHit: (egroup, ref) => this.reclaimGuard.note(egroup, ref),
         onFingerprints: (hi, lo, egroup, ref) => this.gossip.add(hi, lo, egroup, ref),
-        observer: {
-          onFetched: () => {},
-          onRead: () => {},
-          onTouch: () => {},
-        },
+        observer: this.localiser,
         onDeposed: () => {},
         onError: (where, error) => this.reportError(where, error),
       },
@@ -173,6 +183,19 @@ export class Cvm implements StoragePort {
       },
       settings.holdDownMs,
     )
+    this.coldMoves = new ColdMoves({
+      store,
+      directory,
+      membership,
+      space: this.space,
+      rpc: this.rpc,
+      mover,
+      clock,
+      heat: this.localiser.heat,
+      ownership: this.ownership,
+      counters: this.events,
+      emit,
+    })
     this.curator = this.makeCurator()
   }
 
@@ -185,6 +208,8 @@ export class Cvm implements StoragePort {
   ): Promise<Cvm> {
     let cvm: Cvm | undefined
     const { catalog } = platform
+    // First of all, so that a call that comes early hears that this CVM is not up, instead of nothing.
+    const rpc = new RpcEndpoint(platform.network, platform.clock)
     const store = await ExtentStore.open({
       node: platform.node,
       devices: platform.devices,
@@ -201,9 +226,22 @@ export class Cvm implements StoragePort {
       RecordsView.open<VmRecord>(catalog, 'vm/'),
       RecordsView.open<ContainerRecord>(catalog, 'container/'),
     ])
-    cvm = new Cvm({ platform, settings, emit, store, membership, directory, vdisks, owners, vms, containers })
+    cvm = new Cvm({
+      platform,
+      settings,
+      emit,
+      rpc,
+      store,
+      membership,
+      directory,
+      vdisks,
+      owners,
+      vms,
+      containers,
+    })
     await reconcile(platform.node, store, directory, true)
     cvm.serve()
+    rpc.open()
     await cvm.curator.prepare()
     await membership.join()
     await cvm.space.publish()
@@ -253,6 +291,8 @@ export class Cvm implements StoragePort {
     await this.curator.stop()
     await this.ownership.drainAll()
     await this.reader.settle()
+    this.localiser.close()
+    this.coldMoves.stop()
     this.gossip.close()
     this.space.close()
     await this.membership.leave()
@@ -265,6 +305,8 @@ export class Cvm implements StoragePort {
     this.homing.close()
     this.curator.kill()
     this.ownership.abandonAll(reason)
+    this.localiser.close()
+    this.coldMoves.stop()
     this.gossip.close()
     this.space.close()
     this.membership.close()
@@ -332,6 +374,7 @@ export class Cvm implements StoragePort {
         },
       },
       this.settings,
+      { moveCold: () => this.coldMoves.run() },
     )
   }
 
@@ -353,6 +396,9 @@ export class Cvm implements StoragePort {
     })
     this.vms.onChange(() => this.homing.look())
     this.directory.onChange(() => this.space.changed())
+    this.membership.onUsage((_node, { ssd }) => {
+      if (ssd.usedBytes > ssd.sizeBytes * SSD_HIGH) this.curator.moveColdSoon()
+    })
     // vDisks of nodes that were down before this CVM came up.
     const dead = new Set<NodeId>()
     for (const [, owner] of this.owners.all()) {

@@ -47,6 +47,7 @@ export class RpcEndpoint {
   private readonly handlers = new Map<number, RpcHandler>()
   private readonly pending = new Map<number, PendingCall>()
   private nextId = 1
+  private opened = false
   private closed = false
 
   constructor(network: Network, clock: Clock) {
@@ -54,6 +55,11 @@ export class RpcEndpoint {
     this.clock = clock
     network.onFrame((from, frame) => this.receive(from, frame))
     network.onPeerDown((peer) => this.peerDown(peer))
+  }
+
+  /** Every handler is there: requests are served from now on. Until then they are answered with `CVM_DOWN`. */
+  open(): void {
+    this.opened = true
   }
 
   handle(method: number, handler: RpcHandler): void {
@@ -133,6 +139,7 @@ export class RpcEndpoint {
   ): Promise<void> {
     let reply: readonly Uint8Array[]
     try {
+      if (!this.opened) throw new HitherError('CVM_DOWN', 'this CVM is starting')
       const handler = this.handlers.get(method)
       if (handler === undefined) throw new HitherError('PROTOCOL_ERROR', `there is no method ${method}`)
       const result = await handler(header, body, from)

@@ -8,14 +8,32 @@ import type { BlockCache } from './block-cache.ts'
 import type { IoCounters } from './counters.ts'
 import type { PageCache } from './page-cache.ts'
 
-/** Tells locality what was read from where; see locality/. */
+/** Slices of one egroup that came from another node. */
+export interface FetchedGroup {
+  readonly egroup: number
+  readonly slices: readonly StoredSlice[]
+}
+
+/** Where the blocks of one read came from. */
+export interface ReadSources {
+  /** Blocks that crossed the wire for this read. */
+  remoteBlocks: number
+  /** Blocks that a partial copy of this node held. */
+  heldBlocks: number
+  /** What crossed the wire. */
+  readonly fetched: FetchedGroup[]
+}
+
+/** Is told what was read from where, and may bring data nearer; see cvm/localiser.ts. Must not throw. */
 export interface ReadObserver {
-  /** Slices that a read brought from another node. Their bytes may be kept; called before the read is answered. */
-  onFetched(egroup: number, slices: readonly StoredSlice[]): void
-  /** A guest read: `remoteBlocks` of its blocks came from another node. */
-  onRead(vdisk: number, start: number, count: number, remoteBlocks: number): void
-  /** An egroup was read on this node (device read, local or remote). */
+  /** A guest read of blocks `start` … `start + count − 1`. */
+  onRead(vdisk: number, start: number, count: number, sources: ReadSources): void
+  /** An egroup was read for a guest, from a device of this node or over the wire. */
   onTouch(egroup: number): void
+  /** Whether what this node has of the egroup is a partial copy. */
+  isPartial(egroup: number): boolean
+  /** Those of `slots` that no copy on this node holds. */
+  lacking(egroup: number, slots: readonly number[]): number[]
 }
 
 /** What a CVM gives to every vDisk it owns. */

@@ -21,7 +21,7 @@ import type { Placement, StreamWriter } from '../replication/stream-writer.ts'
 import { allocationOf } from './allocation.ts'
 import { writeCheckpoint } from './checkpoint.ts'
 import { type Batch, CommitQueue, HOLE, OWN_EGROUP } from './commit-queue.ts'
-import type { VDiskServices } from './context.ts'
+import type { FetchedGroup, VDiskServices } from './context.ts'
 import { VDiskCounters } from './counters.ts'
 import { loadPageWords } from './load-page.ts'
 import { PageMap } from './page-map.ts'
@@ -139,6 +139,13 @@ export class OwnedVDisk {
     if (target.length === 0) return
     await this.reads.readInto(offset, target)
     this.counters.countRead(target.length)
+  }
+
+  /** Brings blocks to this node ahead of need; see `ReadPath.prefetch`. What is past the end is left out. */
+  prefetch(start: number, count: number): Promise<{ blocks: number; fetched: FetchedGroup[] }> {
+    this.assertServing()
+    const end = Math.min(start + count, Math.ceil(this.record.size / BLOCK_BYTES))
+    return this.reads.prefetch(Math.min(start, end), end)
   }
 
   async write(offset: number, data: Uint8Array, sync: boolean): Promise<void> {

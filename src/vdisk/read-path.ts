@@ -7,9 +7,9 @@
  */
 import { codeOf, HitherError } from '../base/errors.ts'
 import { BLOCK_BYTES, BLOCKS_PER_VBLOCK } from '../base/units.ts'
-import type { VDiskServices } from './context.ts'
+import type { FetchedGroup, ReadSources, VDiskServices } from './context.ts'
 import type { VDiskCounters } from './counters.ts'
-import type { PageMap } from './page-map.ts'
+import type { Page, PageMap } from './page-map.ts'
 import { cacheSlice, decodeSlice } from './reduce.ts'
 
 /** Lookups of one read before a slot that nobody holds counts as lost. */
@@ -41,25 +41,75 @@ export class ReadPath {
     this.services.assertCanServe()
     const start = Math.floor(offset / BLOCK_BYTES)
     const end = Math.ceil((offset + target.length) / BLOCK_BYTES)
-    const remoteBlocks = await this.resolve(offset, target, start, end)
-    const remoteBytes = Math.min(target.length, remoteBlocks * BLOCK_BYTES)
+    const sources: ReadSources = { remoteBlocks: 0, heldBlocks: 0, fetched: [] }
+    await this.resolve(offset, target, start, end, sources)
+    const remoteBytes = Math.min(target.length, sources.remoteBlocks * BLOCK_BYTES)
     this.counters.countSource(target.length - remoteBytes, remoteBytes)
-    this.services.observer.onRead(this.vdisk, start, end - start, remoteBlocks)
+    this.services.observer.onRead(this.vdisk, start, end - start, sources)
     this.services.assertCanServe()
   }
 
   /** Fills `target`, one block, with what the vDisk holds there, for a write that covers the block in part. */
   async fill(block: number, target: Uint8Array): Promise<void> {
-    await this.resolve(block * BLOCK_BYTES, target, block, block + 1)
+    await this.resolve(block * BLOCK_BYTES, target, block, block + 1, {
+      remoteBlocks: 0,
+      heldBlocks: 0,
+      fetched: [],
+    })
   }
 
-  /** Returns the number of blocks that came from another node. */
-  private async resolve(offset: number, target: Uint8Array, start: number, end: number): Promise<number> {
+  /**
+   * Brings what lies in blocks `start` … `end`−1 to this node, ahead of need, as far as no copy here holds it. Returns
+   * what crossed the wire, and how many blocks of the range were in it.
+   */
+  async prefetch(start: number, end: number): Promise<{ blocks: number; fetched: FetchedGroup[] }> {
+    const wanted = new Map<number, Map<number, number>>()
+    for (let block = start; block < end; ) {
+      const vblock = Math.floor(block / BLOCKS_PER_VBLOCK)
+      const words = (await this.leafOf(vblock)).words
+      const stop = Math.min(end, (vblock + 1) * BLOCKS_PER_VBLOCK)
+      for (; block < stop; block++) {
+        const at = (block % BLOCKS_PER_VBLOCK) * 2
+        const egroup = words[at]!
+        if (egroup === 0) continue
+        let slots = wanted.get(egroup)
+        if (slots === undefined) {
+          slots = new Map()
+          wanted.set(egroup, slots)
+        }
+        const slot = words[at + 1]! >>> 3
+        slots.set(slot, (slots.get(slot) ?? 0) + 1)
+      }
+    }
+    let blocks = 0
+    const fetched: FetchedGroup[] = []
+    for (const [egroup, blocksOf] of wanted) {
+      const slots = this.services.observer.lacking(egroup, [...blocksOf.keys()])
+      if (slots.length === 0) continue
+      const { slices, remote } = await this.services.reader.read(egroup, slots)
+      const brought = remote.map((i) => slices[i]!)
+      for (const slice of brought) {
+        blocks += blocksOf.get(slice.slot)!
+        cacheSlice(this.services.cache, egroup, slice.slot, decodeSlice(slice), slice.rawBytes)
+      }
+      if (brought.length > 0) fetched.push({ egroup, slices: brought })
+    }
+    return { blocks, fetched }
+  }
+
+  private async resolve(
+    offset: number,
+    target: Uint8Array,
+    start: number,
+    end: number,
+    sources: ReadSources,
+  ): Promise<void> {
     for (let lookup = 1; ; lookup++) {
       const misses = await this.copyCached(offset, target, start, end)
-      if (misses === undefined) return 0
+      if (misses === undefined) return
       try {
-        return await this.fetch(misses, offset, target)
+        await this.fetch(misses, offset, target, sources)
+        return
       } catch (error) {
         if (codeOf(error) !== 'SLOT_MISSING') throw error
         if (lookup === LOOKUPS_MAX) {
@@ -69,6 +119,15 @@ export class ReadPath {
         }
       }
     }
+  }
+
+  private async leafOf(vblock: number): Promise<Page> {
+    let page = this.map.leaf(vblock)
+    while (page === undefined) {
+      await this.map.load(vblock)
+      page = this.map.leaf(vblock)
+    }
+    return page
   }
 
   /** Copies holes and cached blocks; returns what is left to fetch. */
@@ -82,11 +141,7 @@ export class ReadPath {
     let block = start
     while (block < end) {
       const vblock = Math.floor(block / BLOCKS_PER_VBLOCK)
-      let page = this.map.leaf(vblock)
-      while (page === undefined) {
-        await this.map.load(vblock)
-        page = this.map.leaf(vblock)
-      }
+      const page = this.map.leaf(vblock) ?? (await this.leafOf(vblock))
       this.services.pages.touch(page)
       const words = page.words
       const stop = Math.min(end, (vblock + 1) * BLOCKS_PER_VBLOCK)
@@ -109,19 +164,23 @@ export class ReadPath {
     return misses
   }
 
-  /** Returns the number of blocks that came from another node. */
-  private async fetch(misses: Misses, offset: number, target: Uint8Array): Promise<number> {
-    let remoteBlocks = 0
+  private async fetch(
+    misses: Misses,
+    offset: number,
+    target: Uint8Array,
+    sources: ReadSources,
+  ): Promise<void> {
+    const { observer, reader } = this.services
     const work = [...misses].map(async ([egroup, bySlot]) => {
-      this.services.observer.onTouch(egroup)
-      const { slices, remote } = await this.services.reader.read(egroup, [...bySlot.keys()])
-      if (remote.length > 0) {
-        this.services.observer.onFetched(
-          egroup,
-          remote.map((i) => slices[i]!),
-        )
-        for (const i of remote) remoteBlocks += bySlot.get(slices[i]!.slot)!.length
-      }
+      observer.onTouch(egroup)
+      const { slices, remote } = await reader.read(egroup, [...bySlot.keys()])
+      if (remote.length > 0) sources.fetched.push({ egroup, slices: remote.map((i) => slices[i]!) })
+      let blocks = 0
+      let remoteBlocks = 0
+      for (const places of bySlot.values()) blocks += places.length
+      for (const i of remote) remoteBlocks += bySlot.get(slices[i]!.slot)!.length
+      sources.remoteBlocks += remoteBlocks
+      if (observer.isPartial(egroup)) sources.heldBlocks += blocks - remoteBlocks
       for (const slice of slices) {
         const raw = decodeSlice(slice)
         for (const { block, ref } of bySlot.get(slice.slot)!) {
@@ -139,7 +198,6 @@ export class ReadPath {
     })
     const results = await Promise.allSettled(work)
     for (const result of results) if (result.status === 'rejected') throw result.reason
-    return remoteBlocks
   }
 }
 

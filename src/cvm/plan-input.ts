@@ -1,0 +1,39 @@
+/** The cluster as the planners of locality/ see it, from what this CVM knows. */
+import type { NodeId } from '../base/units.ts'
+import type { Membership } from '../cluster/membership.ts'
+import type { EgroupRecord } from '../cluster/records.ts'
+import type { EgroupView, NodeView } from '../locality/plan-view.ts'
+import type { Space } from './space.ts'
+
+const NOTHING = { usedBytes: 0, sizeBytes: 0 }
+
+export function nodeViews(membership: Membership, space: Space): NodeView[] {
+  return membership.members().map((member) => {
+    const usage = space.usage(member.node)
+    return {
+      node: member.node,
+      block: member.block,
+      healthy: membership.isAlive(member.node) && member.state === 'member' && usage !== undefined,
+      ssd: usage?.ssd ?? NOTHING,
+      hdd: usage?.hdd ?? NOTHING,
+    }
+  })
+}
+
+export function egroupView(
+  egroup: number,
+  record: EgroupRecord,
+  owner: NodeId,
+  bytes: number,
+  heat: number,
+): EgroupView {
+  return {
+    egroup,
+    stream: record.stream,
+    owner,
+    copies: record.copies,
+    bytes,
+    heat,
+    movedAt: record.movedAt ?? Number.NEGATIVE_INFINITY,
+  }
+}
