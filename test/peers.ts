@@ -48,7 +48,7 @@ export interface RunResult {
   readonly stderr: string
 }
 
-/** Runs a program to its end; it is killed after `timeoutMs` (default 30,000). Rejects only when it cannot be started. */
+/** Runs a program to its end, or kills it after `timeoutMs` (default 30,000). Rejects when it cannot be started. */
 export function run(
   program: string,
   args: readonly string[],

@@ -2,9 +2,9 @@
  * Buffers for read targets, for payloads that arrive in pieces, and for batches of replies. A fresh `Buffer` costs
  * ten times a recycled one, and its pages are faulted in again each time. One pool serves all connections of a door.
  *
- * Each buffer has `HEADROOM_BYTES` before the room that was asked for, so that a reply's header can be put right in front
- * of its data and both leave as one part. Sizes of the room are powers of two from 4 KiB to 4 MiB; what is larger is
- * allocated as asked, and left to the garbage collector. The pool keeps at most `keepBytes` idle.
+ * Each buffer has `HEADROOM_BYTES` before the room that was asked for, so that a reply's header can be put right in
+ * front of its data and both leave as one part. Sizes of the room are powers of two from 4 KiB to 4 MiB; what is larger
+ * is allocated as asked, and left to the garbage collector. The pool keeps at most `keepBytes` idle.
  */
 import { KiB, MiB } from '../../base/units.ts'
 

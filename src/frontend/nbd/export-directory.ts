@@ -1,6 +1,6 @@
 /**
- * The exports of a door: every vDisk that its `StoragePath` lists, under its name. Names are looked up anew each time, so
- * that a vDisk can be had as soon as it exists.
+ * The exports of a door: every vDisk that its `StoragePath` lists, under its name. Names are looked up anew each time,
+ * so that a vDisk can be had as soon as it exists.
  */
 import type { StoragePath, VDisk, VDiskInfo } from '../../api.ts'
 import { GiB, KiB, MiB, TiB } from '../../base/units.ts'
@@ -40,7 +40,7 @@ export class ExportDirectory {
   }
 }
 
-/** The transmission flags of an export. A flush or FUA on one connection holds for all: the cache is the vDisk's own. */
+/** The transmission flags of an export. A flush or FUA on one connection holds for all: the vDisk has one cache. */
 export function transmissionFlags(readOnly: boolean, structuredReplies: boolean): number {
   return (
     FLAG_HAS_FLAGS |

@@ -3,11 +3,12 @@
  *
  * 1. The server greets; the client answers with its flags.
  * 2. The client sends options, one after the other; each gets its replies, the last of which says how it went.
- * 3. GO or EXPORT_NAME, when it succeeds, ends the handshake with an open vDisk. ABORT, the end of the connection, or an
- *    EXPORT_NAME that cannot be satisfied (it has no error reply) end it with nothing.
+ * 3. GO or EXPORT_NAME, when it succeeds, ends the handshake with an open vDisk. ABORT, the end of the connection, or
+ *    an EXPORT_NAME that cannot be satisfied (it has no error reply) end it with nothing.
  *
- * What is no option at all, or so long that it must be an attack, throws `PROTOCOL_ERROR`. Everything else that is wrong
- * gets an error reply with a sentence, and the client may go on. How long all this may take is the connection's affair.
+ * What is no option at all, or so long that it must be an attack, throws `PROTOCOL_ERROR`. Everything else that is
+ * wrong gets an error reply with a sentence, and the client may go on. How long all this may take is the connection's
+ * affair.
  */
 import type { VDisk, VDiskInfo } from '../../api.ts'
 import { asHitherError, HitherError } from '../../base/errors.ts'

@@ -2,7 +2,8 @@
  * The way in of one connection: cuts the byte stream into requests, all that a chunk holds in one go.
  *
  * - A payload that lies whole within one chunk is handed on as a view of it, uncopied. One that arrives in pieces is
- *   gathered in a pool buffer. (The view keeps its chunk alive: at most 64 KiB for a request, and requests are bounded.)
+ *   gathered in a pool buffer. (The view keeps its chunk alive: at most 64 KiB for a request, and requests are
+ *   bounded.)
  * - Before a payload is received, `RequestSink.begin` decides: take it, skip it, or wait. After `wait` the parser keeps
  *   the rest of the chunk and consumes nothing until `resume`; the owner of the socket stops reading meanwhile.
  * - Anything that is no request throws `PROTOCOL_ERROR`: the stream cannot be trusted from there on.

@@ -2,8 +2,8 @@
  * The NBD door: listens, and keeps the set of its connections. One door serves one host's path to storage.
  *
  * `close` goes in steps: 1. no new connections; 2. connections with nothing under way end, the others finish what they
- * have, and refuse more with ESHUTDOWN; 3. after the grace, what is still under way is answered with ESHUTDOWN; 4. after a
- * further moment whoever still holds on is cut off.
+ * have, and refuse more with ESHUTDOWN; 3. after the grace, what is still under way is answered with ESHUTDOWN; 4.
+ * after a further moment whoever still holds on is cut off.
  */
 import { lstat, rm } from 'node:fs/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'

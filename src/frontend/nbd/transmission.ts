@@ -2,21 +2,21 @@
  * The transmission phase of one connection: from requests to calls of a `VDisk`, and from their results to replies.
  *
  * **One request.** The parser announces its header; `begin` judges it (request-rules.ts) and admits it, or makes the
- * connection wait. Once its payload is there, `taken` calls the vDisk. When the vDisk has answered, the reply joins this
- * turn's batch. When the socket has taken the batch, the request's place and bytes are free again. Requests run side by
- * side and are answered in the order in which the vDisk finishes them.
+ * connection wait. Once its payload is there, `taken` calls the vDisk. When the vDisk has answered, the reply joins
+ * this turn's batch. When the socket has taken the batch, the request's place and bytes are free again. Requests run
+ * side by side and are answered in the order in which the vDisk finishes them.
  *
- * **Bounds.** A connection has at most `requestsMax` requests and `bytesMax` of their payload under way, from the header
- * until the reply has left, and all connections of the door share one byte budget. When a bound is met the socket is no
- * longer read; nothing is queued beyond the chunk that was being parsed.
+ * **Bounds.** A connection has at most `requestsMax` requests and `bytesMax` of their payload under way, from the
+ * header until the reply has left, and all connections of the door share one byte budget. When a bound is met the
+ * socket is no longer read; nothing is queued beyond the chunk that was being parsed.
  *
  * **Speed.** A request lives in a `Slot` that is used again and again, with its two callbacks made once: what a request
  * allocates is the promise that the vDisk returns, the one that `then` makes, and for a write the view of its payload.
  *
  * **The end.** After DISC, or when the client has said all it will (FIN), what is under way is answered, and then the
  * connection is closed. `drain` (the door closes) does the same, and answers what still comes with ESHUTDOWN; `abandon`
- * answers what is under way with ESHUTDOWN, without waiting for it. After a broken connection the requests under way run
- * to their end unheard; their buffers and bytes return when they have.
+ * answers what is under way with ESHUTDOWN, without waiting for it. After a broken connection the requests under way
+ * run to their end unheard; their buffers and bytes return when they have.
  */
 import type { Socket } from 'node:net'
 import type { AllocationRun, VDisk, WriteOptions } from '../../api.ts'

@@ -1,6 +1,6 @@
 /**
- * Property: whatever bytes a client sends, its own connection is all it can harm. The door keeps serving another client,
- * reports nothing as a defect of its own, and holds nothing afterwards.
+ * Property: whatever bytes a client sends, its own connection is all it can harm. The door keeps serving another
+ * client, reports nothing as a defect of its own, and holds nothing afterwards.
  */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
