@@ -285,11 +285,16 @@ export class Cvm implements StoragePort {
     return this.route(vdisk, (port) => port.control(vdisk, request))
   }
 
-  /** Serves no new IO, drains, checkpoints, gives the lease back, closes. */
-  async stop(): Promise<void> {
+  /** Serves no new IO, drains and checkpoints; goes on to keep copies for the peers that drain meanwhile. */
+  async drain(): Promise<void> {
     this.homing.close()
     await this.curator.stop()
     await this.ownership.drainAll()
+  }
+
+  /** Drains, gives the lease back, closes. */
+  async stop(): Promise<void> {
+    await this.drain()
     await this.reader.settle()
     this.localiser.close()
     this.coldMoves.stop()

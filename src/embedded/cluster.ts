@@ -344,6 +344,8 @@ export class EmbeddedCluster implements Cluster {
     await Promise.allSettled([...this.handles].map((handle) => handle.close()))
     // The hosts go first: a CVM that stops now is no reason to switch a path.
     for (const member of this.members.values()) await member.close()
+    // All drain before the first one leaves: what they append last is to have RF copies, too.
+    await Promise.allSettled([...this.members.values()].map((member) => member.drain()))
     await Promise.allSettled([...this.members.values()].map((member) => member.stop()))
     this.observer?.close()
     this.vdisks?.close()

@@ -143,6 +143,12 @@ export class EmbeddedNode {
     })
   }
 
+  /** The CVM serves no IO of its own any more, but still its peers. */
+  async drain(): Promise<void> {
+    this.wanted = false
+    if (this.state === 'up') await this.life?.cvm.drain()
+  }
+
   /** Drains and stops the CVM. */
   async stop(): Promise<void> {
     this.wanted = false

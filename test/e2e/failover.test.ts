@@ -70,7 +70,9 @@ peer('fio').it('fio with verification runs through a killed, a hung and other fa
   }
   const result = await fio
   expect(`${result.code} ${result.stderr.replace(/.*verification read phase.*\n?/, '')}`).toBe('0 ')
-  const job = (JSON.parse(await readFile(output, 'utf8')) as { jobs: FioJob[] }).jobs[0]!
+  const text = await readFile(output, 'utf8')
+  // fio puts a remark about the verification phase before the JSON.
+  const job = (JSON.parse(text.slice(text.indexOf('{'))) as { jobs: FioJob[] }).jobs[0]!
   expect([job.error, job.total_err]).toEqual([0, 0])
   expect(job.write.total_ios).toBeGreaterThan(1000)
   const longestMs = Math.max(job.write.clat_ns.max, job.read.clat_ns.max) / 1e6
