@@ -1,0 +1,91 @@
+/**
+ * A full cluster. Guards: writes end with ENOSPC at the door before anything breaks; all that was acknowledged reads
+ * back, and the cluster goes on; deleting and one run of the Curator give the space back.
+ */
+import { expect, it } from 'vitest'
+import { DiskClient, Refused } from './disk-client.ts'
+import { ClusterProcess, chosenSeed, Dice, LONG, scratchFolder } from './harness.ts'
+
+const KiB = 1_024
+const MiB = 1_024 * KiB
+const PIECE = 256 * KiB
+const IN_FLIGHT = 8
+const ENOSPC = 28
+
+it('says ENOSPC when it is full, keeps what it acknowledged, and has its space back after a delete', async () => {
+  const seed = chosenSeed()
+  await using folder = await scratchFolder()
+  const tierMiB = LONG ? 96 : 32
+  const tiers = ['--ssd', `${tierMiB}MiB`, '--hdd', `${tierMiB}MiB`]
+  // Three nodes, two tiers, two copies. Reserves and tables of so small devices take their part of it.
+  const roomBytes = 3 * tierMiB * MiB
+  const enough = 0.5 * roomBytes
+  await using cluster = await ClusterProcess.start(folder.path, [
+    ...['--nodes', '3', ...tiers, '--curator-interval', '0'],
+  ])
+  await cluster.hither('disk', 'create', 'big', '--size', '1GiB')
+  const written = await fill(cluster.uri('big'), seed)
+  const full = await cluster.stats()
+  console.log(
+    `full after ${written.size * (PIECE / MiB)} MiB (seed ${seed}); stored ${mib(full.storedBytes)} MiB of ${(2 * roomBytes) / MiB}`,
+  )
+  expect(written.size * PIECE).toBeGreaterThan(enough)
+  expect(full.underReplicatedBytes).toBe(0)
+  await expectWritten(cluster.uri('big', 2), seed, written)
+
+  // A restart of the full cluster changes nothing.
+  await cluster.stop()
+  await using again = await ClusterProcess.start(folder.path, ['--curator-interval', '0'])
+  await expectWritten(again.uri('big'), seed, written)
+
+  await again.hither('disk', 'rm', 'big')
+  await again.curator()
+  const freed = await again.stats()
+  console.log(`after deleting it: stored ${mib(freed.storedBytes)} MiB`)
+  expect(freed.logicalBytes).toBe(0)
+  expect(freed.storedBytes).toBeLessThan(1 * MiB)
+
+  await again.hither('disk', 'create', 'next', '--size', '1GiB')
+  const next = await fill(again.uri('next'), seed + 1)
+  expect(next.size * PIECE).toBeGreaterThan(enough)
+  await expectWritten(again.uri('next', 3), seed + 1, next)
+})
+
+function mib(bytes: number): string {
+  return (bytes / MiB).toFixed(1)
+}
+
+/** Writes pieces one behind the other until the door says ENOSPC; the numbers of those that were acknowledged. */
+async function fill(uri: string, seed: number): Promise<Set<number>> {
+  using disk = await DiskClient.connect(uri)
+  const written = new Set<number>()
+  let next = 0
+  let full = false
+  const writer = async (): Promise<void> => {
+    while (!full) {
+      const piece = next++
+      try {
+        await disk.write(piece * PIECE, contentOf(seed, piece))
+        written.add(piece)
+      } catch (error) {
+        expect(error).toBeInstanceOf(Refused)
+        expect((error as Refused).errno).toBe(ENOSPC)
+        full = true
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: IN_FLIGHT }, writer))
+  return written
+}
+
+async function expectWritten(uri: string, seed: number, written: ReadonlySet<number>): Promise<void> {
+  using disk = await DiskClient.connect(uri)
+  for (const piece of written) {
+    const bytes = await disk.read(piece * PIECE, PIECE)
+    expect(bytes.equals(contentOf(seed, piece)), `piece ${piece}`).toBe(true)
+  }
+}
+
+function contentOf(seed: number, piece: number): Buffer {
+  return new Dice(seed * 100_003 + piece).bytes(PIECE)
+}
