@@ -21,6 +21,7 @@ import { Curator } from '../curator/curator.ts'
 import { CandidateIndex } from '../dedupe/candidate-index.ts'
 import { ExtentStore } from '../extent-store/extent-store.ts'
 import { createLocalityPolicy } from '../locality/create-policy.ts'
+import { HeatTable, TouchWindow } from '../locality/heat.ts'
 import { SSD_HIGH } from '../locality/marks.ts'
 import { Mover } from '../locality/mover.ts'
 import type { Platform } from '../platform/types.ts'
@@ -35,6 +36,7 @@ import { IoCounters } from '../vdisk/counters.ts'
 import type { OwnedVDisk } from '../vdisk/owned-vdisk.ts'
 import { PageCache } from '../vdisk/page-cache.ts'
 import { ColdMoves } from './cold-moves.ts'
+import { Completion } from './completion.ts'
 import { CvmCounters } from './cvm-counters.ts'
 import { FingerprintGossip } from './fingerprint-gossip.ts'
 import { Homing } from './homing.ts'
@@ -42,6 +44,7 @@ import { isHost, RemotePort, servePort } from './io-wire.ts'
 import { Localiser } from './localiser.ts'
 import { nearestNodes } from './nearest.ts'
 import { Ownership } from './ownership.ts'
+import { PartialCopies } from './partial-copies.ts'
 import type { StoragePort, VDiskControl } from './port.ts'
 import { ReclaimGuard } from './reclaim-guard.ts'
 import { reconcile } from './reconcile.ts'
@@ -68,6 +71,8 @@ export class Cvm implements StoragePort {
   readonly ownership: Ownership
   readonly homing: Homing
   readonly curator: Curator
+  private readonly heat = new HeatTable()
+  private readonly partials: PartialCopies
   private readonly localiser: Localiser
   private readonly coldMoves: ColdMoves
   readonly gossip: FingerprintGossip
@@ -109,6 +114,14 @@ export class Cvm implements StoragePort {
     this.vms = parts.vms
     this.containers = parts.containers
     this.rpc = parts.rpc
+    this.partials = new PartialCopies({
+      store,
+      directory,
+      heat: this.heat,
+      clock: platform.clock,
+      counters: this.events,
+      onChanged: () => this.space.changed(),
+    })
     this.stores = this.makeStores()
     this.ids = new IdAllocator(platform.catalog)
     this.space = new Space(membership, store, platform.clock, platform.random)
@@ -129,20 +142,35 @@ export class Cvm implements StoragePort {
       },
     })
     const { clock } = platform
-    const mover = new Mover({ stores: this.stores, store, directory, clock })
+    const mover = new Mover({ stores: this.stores, store, directory, catalog: platform.catalog, clock })
+    const policy = createLocalityPolicy(settings.localityPolicy)
+    const touches = new TouchWindow()
+    const onError = (where: string, error: unknown) => this.reportError(where, error)
     this.localiser = new Localiser({
-      policy: createLocalityPolicy(settings.localityPolicy),
+      policy,
       store,
-      stores: this.stores,
-      directory,
-      membership,
-      space: this.space,
-      mover,
+      partials: this.partials,
+      completion: new Completion({
+        policy,
+        store,
+        stores: this.stores,
+        directory,
+        membership,
+        space: this.space,
+        mover,
+        clock,
+        heat: this.heat,
+        touches,
+        counters: this.events,
+        emit,
+        ownerOf: (stream) => this.ownership.serverOf(stream),
+        onError,
+      }),
+      heat: this.heat,
+      touches,
       clock,
-      counters: this.events,
-      emit,
-      ownership: () => this.ownership,
-      onError: (where, error) => this.reportError(where, error),
+      ownedVDisk: (vdisk) => this.ownership.get(vdisk),
+      onError,
     })
     this.ownership = new Ownership({
       platform,
@@ -187,11 +215,10 @@ export class Cvm implements StoragePort {
       store,
       directory,
       membership,
-      space: this.space,
       rpc: this.rpc,
       mover,
       clock,
-      heat: this.localiser.heat,
+      heat: this.heat,
       ownership: this.ownership,
       counters: this.events,
       emit,
@@ -341,7 +368,12 @@ export class Cvm implements StoragePort {
         if (store === undefined) {
           store =
             other === node
-              ? new LocalStore(node, this.store, () => stores)
+              ? new LocalStore(
+                  node,
+                  this.store,
+                  () => stores,
+                  (bytes) => this.partials.makeRoom(bytes),
+                )
               : new PeerStore(this.rpc, other, this.settings.appendTimeoutMs)
           peers.set(other, store)
         }
@@ -397,12 +429,15 @@ export class Cvm implements StoragePort {
       void this.ownership.takeOverFrom(node)
     })
     this.vdisks.onChange((key, record) => {
-      if (record === undefined) this.ownership.drop(Number(lastPart(key)))
+      if (record !== undefined) return
+      const vdisk = Number(lastPart(key))
+      this.ownership.drop(vdisk)
+      this.localiser.forget(vdisk)
     })
     this.vms.onChange(() => this.homing.look())
     this.directory.onChange(() => this.space.changed())
     this.membership.onUsage((_node, { ssd }) => {
-      if (ssd.usedBytes > ssd.sizeBytes * SSD_HIGH) this.curator.moveColdSoon()
+      if (ssd.usedBytes > ssd.sizeBytes * SSD_HIGH && this.coldMoves.isDue()) this.curator.moveColdSoon()
     })
     // vDisks of nodes that were down before this CVM came up.
     const dead = new Set<NodeId>()

@@ -1,15 +1,18 @@
 /** The cluster as the planners of locality/ see it, from what this CVM knows. */
 import type { NodeId } from '../base/units.ts'
 import type { Membership } from '../cluster/membership.ts'
-import type { EgroupRecord } from '../cluster/records.ts'
+import type { EgroupRecord, UsageRecord } from '../cluster/records.ts'
 import type { EgroupView, NodeView } from '../locality/plan-view.ts'
-import type { Space } from './space.ts'
 
 const NOTHING = { usedBytes: 0, sizeBytes: 0 }
 
-export function nodeViews(membership: Membership, space: Space): NodeView[] {
+/** A node whose space nobody knows is not healthy. */
+export function nodeViews(
+  membership: Membership,
+  usageOf: (node: NodeId) => UsageRecord | undefined,
+): NodeView[] {
   return membership.members().map((member) => {
-    const usage = space.usage(member.node)
+    const usage = usageOf(member.node)
     return {
       node: member.node,
       block: member.block,

@@ -155,13 +155,13 @@ export class ExtentStore {
 
   /** Removes the copy, of any kind; durable. Nothing happens when there is none. */
   dropCopy(egroup: EgroupId): Promise<void> {
+    return this.#change(egroup, () => this.#drop(egroup))
+  }
+
+  /** Removes the copy if it is partial still; durable. Nothing happens to any other. */
+  dropPartial(egroup: EgroupId): Promise<void> {
     return this.#change(egroup, async () => {
-      const copy = this.#context.copies.get(egroup)
-      if (copy === undefined) return
-      await copy.device.removeEntry(egroup)
-      this.#context.copies.delete(egroup)
-      this.#context.indexes.forget(copy)
-      copy.device.retire(copy.placement)
+      if (this.#context.copies.get(egroup)?.isPartial) await this.#drop(egroup)
     })
   }
 
@@ -261,6 +261,15 @@ export class ExtentStore {
     )
     await this.#context.idle()
     await Promise.all(this.#context.devices.map((device) => device.unmount()))
+  }
+
+  async #drop(egroup: EgroupId): Promise<void> {
+    const copy = this.#context.copies.get(egroup)
+    if (copy === undefined) return
+    await copy.device.removeEntry(egroup)
+    this.#context.copies.delete(egroup)
+    this.#context.indexes.forget(copy)
+    copy.device.retire(copy.placement)
   }
 
   #change<T>(egroup: EgroupId, change: () => T | Promise<T>): Promise<T> {

@@ -7,14 +7,23 @@
  * A crash, or a change of the record, between 1 and 2 leaves a copy that no record lists: garbage, dropped here or by
  * the Curator. Between 2 and 3 the same of the old copy. RF copies are listed at every moment. Readers under way find
  * the old copy gone, look the directory up again, and go to the new one.
+ *
+ * A partial copy has slices, and no map records. So an egroup is localised only once it lies before the replay position
+ * of its stream: no takeover will ever need its map records again (the same rule as that of compaction).
  */
 import { HitherError } from '../base/errors.ts'
 import { MiB } from '../base/units.ts'
-import type { CopyRecord, EgroupRecord } from '../cluster/records.ts'
+import {
+  type CopyRecord,
+  decodeRecord,
+  type EgroupRecord,
+  keys,
+  type RootRecord,
+} from '../cluster/records.ts'
 import type { Versioned } from '../cluster/records-view.ts'
 import type { ExtentStore } from '../extent-store/extent-store.ts'
 import type { StoredSlice } from '../extent-store/types.ts'
-import type { Clock } from '../platform/types.ts'
+import type { Catalog, Clock } from '../platform/types.ts'
 import type { Directory } from '../replication/directory.ts'
 import type { NodeStores, PullRequest } from '../replication/node-store.ts'
 import type { DropPartialMove, EvictMove, LocaliseMove, Move, TierMove } from './plan-view.ts'
@@ -29,6 +38,7 @@ export interface MoverDeps {
   /** This node's own. */
   readonly store: ExtentStore
   readonly directory: Directory
+  readonly catalog: Catalog
   readonly clock: Clock
 }
 
@@ -66,18 +76,16 @@ export class Mover {
     if (seen?.value.copies.find((copy) => copy.node === node) === undefined) return 0
     const { movedBytes } = await this.deps.stores.of(node).moveTier(egroup, to)
     // The copy is on the other tier whatever the record says; it only has to be told.
-    await this.deps.directory.update(egroup, (record) => ({
-      ...record,
-      copies: record.copies.map((copy) => (copy.node === node ? { node, tier: to } : copy)),
-      movedAt: this.deps.clock.wall(),
-    }))
+    await this.deps.directory.update(egroup, (record) => {
+      if (!record.copies.some((copy) => copy.node === node)) return undefined
+      const copies = record.copies.map((copy) => (copy.node === node ? { node, tier: to } : copy))
+      return { ...record, copies, movedAt: this.deps.clock.wall() }
+    })
     return movedBytes
   }
 
   private async dropPartial({ egroup, node }: DropPartialMove): Promise<number> {
-    const record = this.deps.directory.record(egroup)
-    if (record?.copies.some((copy) => copy.node === node)) return 0
-    await this.deps.stores.of(node).dropCopy(egroup)
+    await this.deps.stores.of(node).dropPartial(egroup)
     return 0
   }
 
@@ -98,7 +106,7 @@ export class Mover {
       throw new HitherError('INTERNAL', `${stores.self} cannot complete a copy of ${to}`)
     const seen = this.sealed(egroup)
     const held = store.partialSlots(egroup)
-    if (seen === undefined || held === undefined) return 0
+    if (seen === undefined || held === undefined || !(await this.isCheckpointed(seen.value))) return 0
     const source = stores.of(from)
     const lacking = (await source.slots(egroup)).filter(({ slot }) => !held.has(slot))
     let bytes = 0
@@ -122,6 +130,12 @@ export class Mover {
     return entry?.value.state === 'sealed' ? entry : undefined
   }
 
+  /** The map records of the egroup are in the checkpoint, or its vDisk is gone: it will not be replayed. */
+  private async isCheckpointed(record: EgroupRecord): Promise<boolean> {
+    const entry = await this.deps.catalog.get(keys.root(record.stream))
+    return entry === undefined || record.order < decodeRecord<RootRecord>(entry.value).replay.order
+  }
+
   /** Steps 2 and 3. */
   private async exchange(
     egroup: number,
@@ -139,7 +153,11 @@ export class Mover {
       changed = await directory.replace(egroup, seen.revision, record)
     }
     if (!changed) {
-      await stores.of(added.node).dropCopy(egroup)
+      // Whoever was faster may have listed this very copy: then it has to stay.
+      const now = await directory.refresh(egroup)
+      if (!now?.value.copies.some((copy) => copy.node === added.node)) {
+        await stores.of(added.node).dropCopy(egroup)
+      }
       throw new HitherError('CONFLICT', `egroup ${egroup} was changed by somebody else while it moved`)
     }
     // A copy that nobody lists any more is garbage: when this fails, its node finds out by itself.

@@ -1,7 +1,15 @@
 /** This node's extent store as a `NodeStore`; pulling a copy is the one thing that also needs the peers. */
 import type { Bitset } from '../base/bitset.ts'
 import { HitherError } from '../base/errors.ts'
-import { type EgroupId, type Generation, MiB, type NodeId, type SlotIndex, type Tier } from '../base/units.ts'
+import {
+  EGROUP_BYTES,
+  type EgroupId,
+  type Generation,
+  MiB,
+  type NodeId,
+  type SlotIndex,
+  type Tier,
+} from '../base/units.ts'
 import type { ExtentStore } from '../extent-store/extent-store.ts'
 import type {
   AppendRequest,
@@ -21,15 +29,24 @@ export class LocalStore implements NodeStore {
   readonly node: NodeId
   private readonly store: ExtentStore
   private readonly stores: () => NodeStores
+  private readonly makeRoom: (bytes: number) => Promise<void>
 
-  constructor(node: NodeId, store: ExtentStore, stores: () => NodeStores) {
+  /** @param makeRoom gives up partial copies so that `bytes` have room on SSD, as far as that goes. Never rejects. */
+  constructor(
+    node: NodeId,
+    store: ExtentStore,
+    stores: () => NodeStores,
+    makeRoom: (bytes: number) => Promise<void>,
+  ) {
     this.node = node
     this.store = store
     this.stores = stores
+    this.makeRoom = makeRoom
   }
 
-  createCopy(copy: NewCopy): Promise<void> {
-    return this.store.createCopy(copy)
+  async createCopy(copy: NewCopy): Promise<void> {
+    if (copy.tier === 'ssd') await this.makeRoom(EGROUP_BYTES)
+    await this.store.createCopy(copy)
   }
 
   append(request: AppendRequest): Promise<void> {
@@ -68,6 +85,10 @@ export class LocalStore implements NodeStore {
     return this.store.dropCopy(egroup)
   }
 
+  dropPartial(egroup: EgroupId): Promise<void> {
+    return this.store.dropPartial(egroup)
+  }
+
   compact(egroup: EgroupId, live: Bitset): Promise<{ freedBytes: number }> {
     return this.store.compact(egroup, live)
   }
@@ -91,6 +112,7 @@ export class LocalStore implements NodeStore {
       throw new HitherError('COPY_MISSING', `${request.from} has no sealed copy of egroup ${request.egroup}`)
     }
     const { egroup, stream, generation, tier } = request
+    if (tier === 'ssd') await this.makeRoom(info.length)
     await this.store.importCopy(
       { egroup, stream, generation, tier, length: info.length },
       readInChunks(source, egroup, info.length),

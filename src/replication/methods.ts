@@ -16,6 +16,7 @@ export const METHOD = {
   scrub: 13,
   moveTier: 14,
   pull: 15,
+  dropPartial: 16,
   // vDisk IO sent on to the owner
   vdiskRead: 32,
   vdiskWrite: 33,

@@ -40,6 +40,8 @@ export interface NodeStore {
   readLog(egroup: EgroupId, offset: number, length: number): Promise<Uint8Array>
   slots(egroup: EgroupId): Promise<SlotSummary[]>
   dropCopy(egroup: EgroupId): Promise<void>
+  /** Drops the copy if it is partial still: what has been completed meanwhile may be listed. */
+  dropPartial(egroup: EgroupId): Promise<void>
   compact(egroup: EgroupId, live: Bitset): Promise<{ freedBytes: number }>
   repairSlot(egroup: EgroupId, slice: StoredSlice): Promise<void>
   scrub(egroup: EgroupId): Promise<ScrubReport>

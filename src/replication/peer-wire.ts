@@ -109,6 +109,10 @@ export class PeerStore implements NodeStore {
     await this.rpc.call(this.node, METHOD.dropCopy, { egroup }, NOTHING, CALL_TIMEOUT_MS)
   }
 
+  async dropPartial(egroup: EgroupId): Promise<void> {
+    await this.rpc.call(this.node, METHOD.dropPartial, { egroup }, NOTHING, CALL_TIMEOUT_MS)
+  }
+
   async compact(egroup: EgroupId, live: Bitset): Promise<{ freedBytes: number }> {
     const answer = await this.rpc.call<{ freedBytes: number }>(
       this.node,
@@ -196,6 +200,10 @@ export function servePeers(rpc: RpcEndpoint, stores: NodeStores): void {
   }))
   rpc.handle(METHOD.dropCopy, async (header: { egroup: EgroupId }) => {
     await store.dropCopy(header.egroup)
+    return {}
+  })
+  rpc.handle(METHOD.dropPartial, async (header: { egroup: EgroupId }) => {
+    await store.dropPartial(header.egroup)
     return {}
   })
   rpc.handle(METHOD.compact, async (header: { egroup: EgroupId }, body) => ({

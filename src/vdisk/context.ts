@@ -18,8 +18,10 @@ export interface FetchedGroup {
 export interface ReadSources {
   /** Blocks that crossed the wire for this read. */
   remoteBlocks: number
-  /** Blocks that a partial copy of this node held. */
+  /** Blocks from a partial copy or a prefetch of this node: without them they would have crossed the wire now. */
   heldBlocks: number
+  /** Those of `heldBlocks` that waited for a prefetch under way. */
+  lateBlocks: number
   /** What crossed the wire. */
   readonly fetched: FetchedGroup[]
 }

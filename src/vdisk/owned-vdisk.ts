@@ -21,10 +21,11 @@ import type { Placement, StreamWriter } from '../replication/stream-writer.ts'
 import { allocationOf } from './allocation.ts'
 import { writeCheckpoint } from './checkpoint.ts'
 import { type Batch, CommitQueue, HOLE, OWN_EGROUP } from './commit-queue.ts'
-import type { FetchedGroup, VDiskServices } from './context.ts'
+import type { VDiskServices } from './context.ts'
 import { VDiskCounters } from './counters.ts'
 import { loadPageWords } from './load-page.ts'
 import { PageMap } from './page-map.ts'
+import { type KeepSlices, Prefetcher } from './prefetcher.ts'
 import { ReadPath } from './read-path.ts'
 import { Reducer } from './reduce.ts'
 import { WritePath } from './write-path.ts'
@@ -59,6 +60,7 @@ export class OwnedVDisk {
   private record: VDiskRecord
   private readonly services: VDiskServices
   private readonly queue: CommitQueue
+  private readonly prefetcher: Prefetcher
   private readonly reads: ReadPath
   private readonly writes: WritePath
   private readonly checkpointing = new Mutex()
@@ -88,7 +90,8 @@ export class OwnedVDisk {
       },
       stream.position,
     )
-    this.reads = new ReadPath(this.id, this.map, services, this.counters)
+    this.prefetcher = new Prefetcher(this.map, services)
+    this.reads = new ReadPath(this.id, this.map, services, this.counters, this.prefetcher)
     const reducer = new Reducer({
       compression: policy.compression,
       dedupe: policy.dedupe,
@@ -141,11 +144,14 @@ export class OwnedVDisk {
     this.counters.countRead(target.length)
   }
 
-  /** Brings blocks to this node ahead of need; see `ReadPath.prefetch`. What is past the end is left out. */
-  prefetch(start: number, count: number): Promise<{ blocks: number; fetched: FetchedGroup[] }> {
+  /**
+   * Brings here what no copy on this node holds of `count` blocks from `start`, ahead of need; what is past the end is
+   * left out. Returns the number of those blocks that were fetched. See prefetcher.ts.
+   */
+  async prefetch(start: number, count: number, keep: KeepSlices): Promise<number> {
     this.assertServing()
     const end = Math.min(start + count, Math.ceil(this.record.size / BLOCK_BYTES))
-    return this.reads.prefetch(Math.min(start, end), end)
+    return start >= end ? 0 : this.prefetcher.fetch(start, end - start, keep)
   }
 
   async write(offset: number, data: Uint8Array, sync: boolean): Promise<void> {

@@ -7,9 +7,11 @@
  */
 import { codeOf, HitherError } from '../base/errors.ts'
 import { BLOCK_BYTES, BLOCKS_PER_VBLOCK } from '../base/units.ts'
-import type { FetchedGroup, ReadSources, VDiskServices } from './context.ts'
+import type { StoredSlice } from '../extent-store/types.ts'
+import type { ReadSources, VDiskServices } from './context.ts'
 import type { VDiskCounters } from './counters.ts'
 import type { Page, PageMap } from './page-map.ts'
+import type { Prefetcher } from './prefetcher.ts'
 import { cacheSlice, decodeSlice } from './reduce.ts'
 
 /** Lookups of one read before a slot that nobody holds counts as lost. */
@@ -28,12 +30,20 @@ export class ReadPath {
   private readonly map: PageMap
   private readonly services: VDiskServices
   private readonly counters: VDiskCounters
+  private readonly prefetcher: Prefetcher
 
-  constructor(vdisk: number, map: PageMap, services: VDiskServices, counters: VDiskCounters) {
+  constructor(
+    vdisk: number,
+    map: PageMap,
+    services: VDiskServices,
+    counters: VDiskCounters,
+    prefetcher: Prefetcher,
+  ) {
     this.vdisk = vdisk
     this.map = map
     this.services = services
     this.counters = counters
+    this.prefetcher = prefetcher
   }
 
   /** Fills `target` from byte `offset`; the range lies inside the vDisk. */
@@ -41,9 +51,10 @@ export class ReadPath {
     this.services.assertCanServe()
     const start = Math.floor(offset / BLOCK_BYTES)
     const end = Math.ceil((offset + target.length) / BLOCK_BYTES)
-    const sources: ReadSources = { remoteBlocks: 0, heldBlocks: 0, fetched: [] }
+    const sources = noSources()
     await this.resolve(offset, target, start, end, sources)
-    const remoteBytes = Math.min(target.length, sources.remoteBlocks * BLOCK_BYTES)
+    const waitedBlocks = sources.remoteBlocks + sources.lateBlocks
+    const remoteBytes = Math.min(target.length, waitedBlocks * BLOCK_BYTES)
     this.counters.countSource(target.length - remoteBytes, remoteBytes)
     this.services.observer.onRead(this.vdisk, start, end - start, sources)
     this.services.assertCanServe()
@@ -51,50 +62,7 @@ export class ReadPath {
 
   /** Fills `target`, one block, with what the vDisk holds there, for a write that covers the block in part. */
   async fill(block: number, target: Uint8Array): Promise<void> {
-    await this.resolve(block * BLOCK_BYTES, target, block, block + 1, {
-      remoteBlocks: 0,
-      heldBlocks: 0,
-      fetched: [],
-    })
-  }
-
-  /**
-   * Brings what lies in blocks `start` … `end`−1 to this node, ahead of need, as far as no copy here holds it. Returns
-   * what crossed the wire, and how many blocks of the range were in it.
-   */
-  async prefetch(start: number, end: number): Promise<{ blocks: number; fetched: FetchedGroup[] }> {
-    const wanted = new Map<number, Map<number, number>>()
-    for (let block = start; block < end; ) {
-      const vblock = Math.floor(block / BLOCKS_PER_VBLOCK)
-      const words = (await this.leafOf(vblock)).words
-      const stop = Math.min(end, (vblock + 1) * BLOCKS_PER_VBLOCK)
-      for (; block < stop; block++) {
-        const at = (block % BLOCKS_PER_VBLOCK) * 2
-        const egroup = words[at]!
-        if (egroup === 0) continue
-        let slots = wanted.get(egroup)
-        if (slots === undefined) {
-          slots = new Map()
-          wanted.set(egroup, slots)
-        }
-        const slot = words[at + 1]! >>> 3
-        slots.set(slot, (slots.get(slot) ?? 0) + 1)
-      }
-    }
-    let blocks = 0
-    const fetched: FetchedGroup[] = []
-    for (const [egroup, blocksOf] of wanted) {
-      const slots = this.services.observer.lacking(egroup, [...blocksOf.keys()])
-      if (slots.length === 0) continue
-      const { slices, remote } = await this.services.reader.read(egroup, slots)
-      const brought = remote.map((i) => slices[i]!)
-      for (const slice of brought) {
-        blocks += blocksOf.get(slice.slot)!
-        cacheSlice(this.services.cache, egroup, slice.slot, decodeSlice(slice), slice.rawBytes)
-      }
-      if (brought.length > 0) fetched.push({ egroup, slices: brought })
-    }
-    return { blocks, fetched }
+    await this.resolve(block * BLOCK_BYTES, target, block, block + 1, noSources())
   }
 
   private async resolve(
@@ -105,7 +73,7 @@ export class ReadPath {
     sources: ReadSources,
   ): Promise<void> {
     for (let lookup = 1; ; lookup++) {
-      const misses = await this.copyCached(offset, target, start, end)
+      const misses = await this.copyCached(offset, target, start, end, sources)
       if (misses === undefined) return
       try {
         await this.fetch(misses, offset, target, sources)
@@ -136,6 +104,7 @@ export class ReadPath {
     target: Uint8Array,
     start: number,
     end: number,
+    sources: ReadSources,
   ): Promise<Misses | undefined> {
     let misses: Misses | undefined
     let block = start
@@ -158,6 +127,8 @@ export class ReadPath {
         ) {
           misses ??= new Map()
           addMiss(misses, egroup, ref, block)
+        } else if (this.prefetcher.hasUnread && this.prefetcher.takeUnread(egroup, ref)) {
+          sources.heldBlocks++
         }
       }
     }
@@ -170,35 +141,78 @@ export class ReadPath {
     target: Uint8Array,
     sources: ReadSources,
   ): Promise<void> {
-    const { observer, reader } = this.services
-    const work = [...misses].map(async ([egroup, bySlot]) => {
-      observer.onTouch(egroup)
-      const { slices, remote } = await reader.read(egroup, [...bySlot.keys()])
-      if (remote.length > 0) sources.fetched.push({ egroup, slices: remote.map((i) => slices[i]!) })
-      let blocks = 0
-      let remoteBlocks = 0
-      for (const places of bySlot.values()) blocks += places.length
-      for (const i of remote) remoteBlocks += bySlot.get(slices[i]!.slot)!.length
-      sources.remoteBlocks += remoteBlocks
-      if (observer.isPartial(egroup)) sources.heldBlocks += blocks - remoteBlocks
-      for (const slice of slices) {
-        const raw = decodeSlice(slice)
-        for (const { block, ref } of bySlot.get(slice.slot)!) {
-          const at = (ref & 7) * BLOCK_BYTES
-          if (at + BLOCK_BYTES > slice.rawBytes) {
-            throw new HitherError('CHECKSUM_MISMATCH', `slot ${slice.slot} of egroup ${egroup} is too short`)
-          }
-          const from = Math.max(offset, block * BLOCK_BYTES)
-          const to = Math.min(offset + target.length, (block + 1) * BLOCK_BYTES)
-          const source = at + from - block * BLOCK_BYTES
-          target.set(raw.subarray(source, source + to - from), from - offset)
-        }
-        cacheSlice(this.services.cache, egroup, slice.slot, raw, slice.rawBytes)
-      }
-    })
+    const work = [...misses].map(([egroup, bySlot]) =>
+      this.fetchGroup(egroup, bySlot, offset, target, sources),
+    )
     const results = await Promise.allSettled(work)
     for (const result of results) if (result.status === 'rejected') throw result.reason
   }
+
+  private async fetchGroup(
+    egroup: number,
+    bySlot: ReadonlyMap<number, readonly Miss[]>,
+    offset: number,
+    target: Uint8Array,
+    sources: ReadSources,
+  ): Promise<void> {
+    const { observer, reader } = this.services
+    observer.onTouch(egroup)
+    let slots = [...bySlot.keys()]
+    const arriving = this.prefetcher.arriving(egroup, slots)
+    const late = arriving === undefined ? undefined : await arriving
+    if (late !== undefined) {
+      for (const slot of slots) {
+        const slice = late.get(slot)
+        if (slice === undefined) continue
+        const misses = bySlot.get(slot)!
+        sources.heldBlocks += misses.length
+        sources.lateBlocks += misses.length
+        this.deliver(egroup, slice, misses, offset, target)
+      }
+      slots = slots.filter((slot) => !late.has(slot))
+      if (slots.length === 0) return
+    }
+    const isPartial = observer.isPartial(egroup)
+    const { slices, remote } = await reader.read(egroup, slots)
+    let blocks = 0
+    for (const slice of slices) {
+      const misses = bySlot.get(slice.slot)!
+      blocks += misses.length
+      this.deliver(egroup, slice, misses, offset, target)
+    }
+    let remoteBlocks = 0
+    for (const i of remote) remoteBlocks += bySlot.get(slices[i]!.slot)!.length
+    if (remote.length > 0) sources.fetched.push({ egroup, slices: remote.map((i) => slices[i]!) })
+    sources.remoteBlocks += remoteBlocks
+    if (isPartial) sources.heldBlocks += blocks - remoteBlocks
+  }
+
+  /** Copies blocks of a slice to where the read wants them, and all of it into the cache. */
+  private deliver(
+    egroup: number,
+    slice: StoredSlice,
+    misses: readonly Miss[],
+    offset: number,
+    target: Uint8Array,
+  ): void {
+    const raw = decodeSlice(slice)
+    for (const { block, ref } of misses) {
+      const at = (ref & 7) * BLOCK_BYTES
+      if (at + BLOCK_BYTES > slice.rawBytes) {
+        throw new HitherError('CHECKSUM_MISMATCH', `slot ${slice.slot} of egroup ${egroup} is too short`)
+      }
+      const from = Math.max(offset, block * BLOCK_BYTES)
+      const to = Math.min(offset + target.length, (block + 1) * BLOCK_BYTES)
+      const source = at + from - block * BLOCK_BYTES
+      target.set(raw.subarray(source, source + to - from), from - offset)
+      if (this.prefetcher.hasUnread) this.prefetcher.takeUnread(egroup, ref)
+    }
+    cacheSlice(this.services.cache, egroup, slice.slot, raw, slice.rawBytes)
+  }
+}
+
+function noSources(): ReadSources {
+  return { remoteBlocks: 0, heldBlocks: 0, lateBlocks: 0, fetched: [] }
 }
 
 function addMiss(misses: Misses, egroup: number, ref: number, block: number): void {
