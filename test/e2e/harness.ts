@@ -26,6 +26,8 @@ const STOP_WITHIN_MS = 30_000
 
 /** Whether the long form of each check is wanted. */
 export const LONG = process.env['HITHER_E2E_LONG'] === '1'
+/** For a check in the form that is wanted. */
+export const TIMEOUT_MS = LONG ? 900_000 : 60_000
 
 export interface Ready {
   readonly control: string
