@@ -444,7 +444,10 @@ export class Cvm implements StoragePort {
     for (const [, owner] of this.owners.all()) {
       if (!this.membership.isAlive(owner.value.node)) dead.add(owner.value.node)
     }
-    for (const node of dead) void this.ownership.takeOverFrom(node)
+    // They may just be starting, as this one: they have the time that a silent CVM has.
+    this.platform.clock.after(this.settings.leaseTtlMs, () => {
+      for (const node of dead) if (!this.membership.isAlive(node)) void this.ownership.takeOverFrom(node)
+    })
     this.homing.look()
   }
 
