@@ -142,7 +142,13 @@ describe('the tree', () => {
   test('no test is switched off and no type is given up', () => {
     // Put together so that this file does not find itself.
     const bad = new RegExp(
-      [String.raw`\.only\(`, 'TO' + 'DO', 'FIX' + 'ME', '@ts-' + 'ignore', 'as' + ' any'].join('|'),
+      [
+        String.raw`\.only\(`,
+        'TO' + 'DO',
+        'FIX' + 'ME',
+        '@ts-' + 'ignore',
+        '\\bas' + ' any\\b(?! [a-z])',
+      ].join('|'),
     )
     const files = [...filesOf('src'), ...filesOf('test'), ...filesOf('bench'), ...filesOf('examples')]
     expect(files.filter((file) => bad.test(readFileSync(join(root, file), 'utf8')))).toEqual([])

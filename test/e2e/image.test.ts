@@ -4,18 +4,11 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, expect } from 'vitest'
+import { expect } from 'vitest'
 import { peer, run } from '../peers.ts'
-import { ServedCluster } from './served-cluster.ts'
-
-const folders: string[] = []
-afterEach(async () => {
-  await ServedCluster.killAll()
-  for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true })
-})
+import { ClusterProcess, scratchFolder } from './harness.ts'
 
 async function ok(program: string, ...args: string[]): Promise<string> {
   const { code, stdout, stderr } = await run(program, args, { timeoutMs: 60_000 })
@@ -40,31 +33,32 @@ peer(
   'mke2fs',
   'e2fsck',
 ).it('an ext4 image is identical from every door, survives a failover and a move, and is clean', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'hither-image-'))
-  folders.push(folder)
+  await using scratch = await scratchFolder()
+  const folder = scratch.path
   const image = await makeImage(folder)
-  const cluster = await ServedCluster.start(folder, '--ssd', '512MiB', '--hdd', '0', '--hold-down', '300ms')
-  await cluster.command('disk', 'create', 'disk', '--size', '64MiB', '--vm', 'vm1', '--node', 'node-1')
-  await ok('qemu-img', 'convert', '-n', '-f', 'raw', '-O', 'raw', image, cluster.url('node-1', 'disk'))
+  const settings = ['--ssd', '512MiB', '--hdd', '0', '--hold-down', '300ms']
+  await using cluster = await ClusterProcess.start(folder, settings)
+  await cluster.hither('disk', 'create', 'disk', '--size', '64MiB', '--vm', 'vm1', '--node', 'node-1')
+  await ok('qemu-img', 'convert', '-n', '-f', 'raw', '-O', 'raw', image, cluster.uri('disk', 1))
   const compareEverywhere = async () => {
-    for (const { node } of cluster.hosts) {
-      await ok('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', image, cluster.url(node, 'disk'))
+    for (let host = 1; host <= cluster.hosts.length; host++) {
+      await ok('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', image, cluster.uri('disk', host))
     }
   }
   await compareEverywhere()
-  expect(await ok('nbdinfo', '--list', cluster.url('node-2', ''))).toContain('export="disk"')
-  await cluster.command('vm', 'move', 'vm1', '--to', 'node-3')
+  expect(await ok('nbdinfo', '--list', cluster.uri('', 2))).toContain('export="disk"')
+  await cluster.hither('vm', 'move', 'vm1', '--to', 'node-3')
   await compareEverywhere()
-  await cluster.command('cvm', 'fail', 'node-3')
+  await cluster.hither('cvm', 'fail', 'node-3')
   await compareEverywhere()
-  await cluster.command('cvm', 'recover', 'node-3')
+  await cluster.hither('cvm', 'recover', 'node-3')
   const copy = join(folder, 'copy.img')
-  await ok('nbdcopy', cluster.url('node-4', 'disk'), copy)
+  await ok('nbdcopy', cluster.uri('disk', 4), copy)
   await ok('e2fsck', '-fn', copy)
   // Back through the other client, onto a second disk, in parallel connections.
-  await cluster.command('disk', 'create', 'second', '--size', '64MiB', '--node', 'node-2')
-  await ok('nbdcopy', '--connections=4', copy, cluster.url('node-1', 'second'))
-  await ok('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', image, cluster.url('node-4', 'second'))
+  await cluster.hither('disk', 'create', 'second', '--size', '64MiB', '--node', 'node-2')
+  await ok('nbdcopy', '--connections=4', copy, cluster.uri('second', 1))
+  await ok('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', image, cluster.uri('second', 4))
   // The second disk is a duplicate of the first, block for block.
   const { savedBytes, logicalBytes } = await cluster.stats()
   expect(savedBytes.dedupe).toBeGreaterThan(0.4 * logicalBytes)

@@ -1,134 +1,153 @@
 /**
- * kill -9 of the whole process in the middle of writes, again and again on the same data. Guards: every acknowledged
- * write is there after the restart, whole; one that was not acknowledged is there whole or not at all; an export is
- * what the model says; RF is full again once the Curator ran. HITHER_E2E_ROUNDS sets the number of kills.
+ * SIGKILL of the whole process while a client writes, trims and zeroes ranges of every size, with blocks that compress,
+ * repeat and do neither. Guards: after a restart on the same data every acknowledged request is there, a request that
+ * was under way is there or not, whole per 4 KiB block, and RF is full once the Curator ran.
+ *
+ * Prints its seed; `HITHER_E2E_SEED` repeats it. Three kills, in the long form twenty.
  */
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, expect, test } from 'vitest'
-import * as wire from '../../src/frontend/nbd/wire.ts'
-import { seededRandom } from '../../src/platform/real/random.ts'
-import { RawClient } from '../frontend/nbd/raw-client.ts'
-import { ServedCluster } from './served-cluster.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, it } from 'vitest'
+import { DiskClient, Refused } from './disk-client.ts'
+import { ClusterProcess, chosenSeed, Dice, LONG, scratchFolder, TIMEOUT_MS } from './harness.ts'
 
-const ROUNDS = Number(process.env['HITHER_E2E_ROUNDS'] ?? 3)
-const BLOCK = 4096
-const BLOCKS = 4096
-const DEPTH = 16
+const BLOCK = 4_096
+const BLOCKS = 4_096
+const RUN_MAX = 24
+const IN_FLIGHT = 12
+const ROUNDS = LONG ? 20 : 3
+/** A version is which request last changed a block; this one is: none, or one that made it zeros. */
+const ZEROS = 0
 
-const folders: string[] = []
-afterEach(async () => {
-  await ServedCluster.killAll()
-  for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true })
-})
-
-/** A block says what it is: its number and the number of the write, over and over. 0: never written. */
-function contents(block: number, write: number): Buffer {
-  const bytes = Buffer.alloc(BLOCK)
-  if (write === 0) return bytes
-  const random = seededRandom(write)
-  for (let at = 0; at < BLOCK; at += 16) {
-    bytes.writeUInt32LE(block, at)
-    bytes.writeUInt32LE(write, at + 4)
-    // Half of it does not compress.
-    bytes.writeUInt32LE(random.u32(), at + 8)
-    bytes.writeUInt32LE(random.u32(), at + 12)
-  }
-  return bytes
-}
-
-/** What each block holds, as far as the client knows. */
+/** What each block of the disk holds, as far as its client can know. */
 class Model {
-  readonly acknowledged = new Uint32Array(BLOCKS)
-  /** Writes that were sent and not answered. */
-  readonly pending = new Map<number, number>()
-  writes = 0
+  readonly #acknowledged = new Uint32Array(BLOCKS)
+  /** Version that a request under way gives a block. */
+  readonly #underWay = new Map<number, number>()
+  acknowledgedRequests = 0
+  unsureBlocks = 0
 
-  verify(image: Buffer): void {
+  /** Whether no request that is under way touches the range: two on one block would have no known order. */
+  isFree(first: number, count: number): boolean {
+    for (let block = first; block < first + count; block++) if (this.#underWay.has(block)) return false
+    return true
+  }
+
+  sent(first: number, count: number, version: number): void {
+    for (let block = first; block < first + count; block++) this.#underWay.set(block, version)
+  }
+
+  acknowledged(first: number, count: number): void {
+    for (let block = first; block < first + count; block++) {
+      this.#acknowledged[block] = this.#underWay.get(block)!
+      this.#underWay.delete(block)
+    }
+    this.acknowledgedRequests++
+  }
+
+  /** Throws when the image is not what it may be. From then on the model knows what became of requests under way. */
+  settle(image: Buffer): void {
     for (let block = 0; block < BLOCKS; block++) {
       const found = image.subarray(block * BLOCK, (block + 1) * BLOCK)
-      const sure = this.acknowledged[block]!
-      if (found.equals(contents(block, sure))) continue
-      const maybe = this.pending.get(block)
-      if (maybe !== undefined && found.equals(contents(block, maybe))) this.acknowledged[block] = maybe
-      else throw new Error(`block ${block} does not hold write ${sure}${maybe ? ` or ${maybe}` : ''}`)
+      const sure = this.#acknowledged[block]!
+      const maybe = this.#underWay.get(block)
+      if (maybe !== undefined) this.unsureBlocks++
+      if (found.equals(contentOf(block, sure))) continue
+      if (maybe === undefined || !found.equals(contentOf(block, maybe))) {
+        throw new Error(`block ${block} holds neither version ${sure} nor ${maybe ?? 'another'}`)
+      }
+      this.#acknowledged[block] = maybe
     }
-    this.pending.clear()
+    this.#underWay.clear()
   }
 }
 
-/** Writes at depth until the connection breaks. */
-async function writeUntilKilled(client: RawClient, model: Model, seed: number): Promise<number> {
-  const random = seededRandom(seed)
-  const sent = new Map<bigint, { block: number; write: number }>()
-  let acknowledged = 0
-  const send = () => {
-    let block = random.below(BLOCKS)
-    while (model.pending.has(block)) block = random.below(BLOCKS)
-    const write = ++model.writes
-    model.pending.set(block, write)
-    const payload = contents(block, write)
-    sent.set(client.send(wire.CMD_WRITE, block * BLOCK, BLOCK, { payload }), { block, write })
-  }
-  try {
-    for (let i = 0; i < DEPTH; i++) send()
+it(
+  `${ROUNDS} kills under mixed writes lose nothing that was acknowledged`,
+  async () => {
+    const seed = chosenSeed()
+    const dice = new Dice(seed)
+    const model = new Model()
+    await using folder = await scratchFolder()
+    for (let round = 0; round < ROUNDS; round++) {
+      await using cluster = await ClusterProcess.start(folder.path, [
+        ...['--nodes', '3', '--ssd', '512MiB', '--hdd', '0', '--curator-interval', '0'],
+      ])
+      if (round === 0) await cluster.hither('disk', 'create', 'd', '--size', `${BLOCKS * BLOCK}`)
+      else model.settle(await exported(cluster, folder.path))
+      using disk = await DiskClient.connect(cluster.uri('d', 1 + (round % 3)))
+      const before = model.acknowledgedRequests
+      const writing = writeUntilEnd(disk, model, dice)
+      await sleep(300 + dice.below(1_200))
+      await cluster.kill()
+      await writing
+      expect(model.acknowledgedRequests, `requests of round ${round}, seed ${seed}`).toBeGreaterThan(before)
+    }
+    await using cluster = await ClusterProcess.start(folder.path)
+    model.settle(await exported(cluster, folder.path))
+    await cluster.curator()
+    expect((await cluster.stats()).underReplicatedBytes).toBe(0)
+    model.settle(await exported(cluster, folder.path))
+    await cluster.stop()
+    console.log(
+      `${ROUNDS} kills (seed ${seed}): ${model.acknowledgedRequests} acknowledged requests all there, ` +
+        `${model.unsureBlocks} blocks under way whole`,
+    )
+  },
+  TIMEOUT_MS,
+)
+
+/** Keeps requests in flight until the connection ends; each writer has one. */
+async function writeUntilEnd(disk: DiskClient, model: Model, dice: Dice): Promise<void> {
+  const writer = async (): Promise<void> => {
     for (;;) {
-      const reply = await client.reply()
-      if (reply.error !== 0) throw new Error(`write failed with ${reply.error}`)
-      const { block, write } = sent.get(reply.cookie)!
-      sent.delete(reply.cookie)
-      model.acknowledged[block] = write
-      model.pending.delete(block)
-      acknowledged++
-      send()
+      let first: number
+      let count: number
+      do {
+        count = 1 + dice.below(dice.below(3) === 0 ? RUN_MAX : 2)
+        first = dice.below(BLOCKS - count)
+      } while (!model.isFree(first, count))
+      const kind = dice.below(10)
+      const version = kind < 2 ? ZEROS : 1 + dice.below(0xffff_fffe)
+      model.sent(first, count, version)
+      if (kind === 0) await disk.trim(first * BLOCK, count * BLOCK)
+      else if (kind === 1) await disk.writeZeroes(first * BLOCK, count * BLOCK)
+      else await disk.write(first * BLOCK, rangeOf(first, count, version))
+      model.acknowledged(first, count)
     }
-  } catch (error) {
-    if (error instanceof Error && error.message.startsWith('write failed')) throw error
-    return acknowledged
+  }
+  const ends = await Promise.allSettled(Array.from({ length: IN_FLIGHT }, writer))
+  for (const end of ends) {
+    if (end.status === 'rejected' && end.reason instanceof Refused) throw end.reason
   }
 }
 
-test(`${ROUNDS} kills in the middle of writes lose nothing that was acknowledged`, async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'hither-kill9-'))
-  folders.push(folder)
-  const model = new Model()
-  const exported = join(folder, 'out.img')
-  let total = 0
-  for (let round = 0; round <= ROUNDS; round++) {
-    const settings = ['--ssd', '512MiB', '--hdd', '0', '--curator-interval', '0']
-    const cluster = await ServedCluster.start(folder, ...settings)
-    if (round === 0) {
-      await cluster.command(
-        'disk',
-        'create',
-        'd',
-        '--size',
-        `${BLOCKS * BLOCK}`,
-        '--vm',
-        'vm',
-        '--node',
-        'node-1',
-      )
-    } else {
-      await cluster.command('disk', 'export', 'd', exported)
-      model.verify(await readFile(exported))
-      await rm(exported)
+function rangeOf(first: number, count: number, version: number): Buffer {
+  return Buffer.concat(Array.from({ length: count }, (_, index) => contentOf(first + index, version)))
+}
+
+/** What `version` gives `block`: one in four is noise, one compresses well, one is a duplicate of others, one is both. */
+function contentOf(block: number, version: number): Buffer {
+  if (version === ZEROS) return Buffer.alloc(BLOCK)
+  switch (version & 3) {
+    case 0:
+      return new Dice(version ^ block).bytes(BLOCK)
+    case 1:
+      return Buffer.alloc(BLOCK, `block ${block} of version ${version}\n`)
+    case 2:
+      return Buffer.alloc(BLOCK, `one of a few ${(version >>> 2) % 50}\n`)
+    default: {
+      const bytes = new Dice(version).bytes(BLOCK)
+      bytes.fill(`${block} `, BLOCK / 2)
+      return bytes
     }
-    if (round === ROUNDS) {
-      await cluster.command('curator', 'run')
-      expect((await cluster.stats()).underReplicatedBytes).toBe(0)
-      await cluster.stop()
-      break
-    }
-    const client = await RawClient.connect({ port: cluster.port('node-1') })
-    await client.go('d')
-    const writing = writeUntilKilled(client, model, 7000 + round)
-    await new Promise((resolve) => setTimeout(resolve, 300 + 97 * (round % 7)))
-    await cluster.kill()
-    total += await writing
-    client.close()
   }
-  console.log(`${ROUNDS} kills, ${total} acknowledged writes, all there`)
-  expect(total).toBeGreaterThan(50 * ROUNDS)
-}, 600_000)
+}
+
+async function exported(cluster: ClusterProcess, folder: string): Promise<Buffer> {
+  const path = join(folder, 'out.raw')
+  await rm(path, { force: true })
+  await cluster.hither('disk', 'export', 'd', path)
+  return await readFile(path)
+}
