@@ -126,7 +126,8 @@ export class Administration {
     return vdisks
       .map((entry) => {
         const record = decodeRecord<VDiskRecord>(entry.value)
-        return vdiskInfo(record, ownerOf.get(String(record.id)), vmOf)
+        const home = (record.vm === undefined ? undefined : vmOf.get(record.vm)?.node) ?? record.node
+        return vdiskInfo(record, ownerOf.get(String(record.id)), home)
       })
       .sort((a, b) => (a.name < b.name ? -1 : 1))
   }
@@ -137,9 +138,8 @@ export class Administration {
       this.catalog.get(keys.owner(record.id)),
       record.vm === undefined ? undefined : this.catalog.get(keys.vm(record.vm)),
     ])
-    const vms = new Map<string, VmRecord>()
-    if (vm !== undefined) vms.set(record.vm!, decodeRecord<VmRecord>(vm.value))
-    return vdiskInfo(record, owner && decodeRecord<OwnerRecord>(owner.value), vms)
+    const home = vm === undefined ? record.node : decodeRecord<VmRecord>(vm.value).node
+    return vdiskInfo(record, owner && decodeRecord<OwnerRecord>(owner.value), home)
   }
 
   async createSnapshot(vdisk: VDiskId, name: string): Promise<SnapshotInfo> {
@@ -328,12 +328,8 @@ function levelsFor(size: number): number {
   return levels
 }
 
-function vdiskInfo(
-  record: VDiskRecord,
-  owner: OwnerRecord | undefined,
-  vms: ReadonlyMap<string, VmRecord>,
-): VDiskInfo {
-  const home = (record.vm === undefined ? undefined : vms.get(record.vm)?.node) ?? record.node
+/** The public view of a vDisk. `home`: where it should be served. */
+export function vdiskInfo(record: VDiskRecord, owner: OwnerRecord | undefined, home: NodeId): VDiskInfo {
   return {
     name: record.name,
     id: record.id,

@@ -4,6 +4,7 @@ import type { NodeId, VDiskId } from '../base/units.ts'
 import { compareNodes, type Membership } from '../cluster/membership.ts'
 import { type EgroupRecord, keys, type OwnerRecord, type VDiskRecord } from '../cluster/records.ts'
 import type { RecordsView } from '../cluster/records-view.ts'
+import { vdiskInfo } from '../cvm/administration.ts'
 import type { Cvm } from '../cvm/cvm.ts'
 import type { DiskTrack } from './disk-track.ts'
 import type { EmbeddedNode } from './node.ts'
@@ -152,15 +153,7 @@ function diskStatus(view: View, record: VDiskRecord): DiskStatus {
   const total = (counters?.localBytes ?? 0) + (counters?.remoteBytes ?? 0)
   const failover = view.tracks.get(record.id)?.failover
   return {
-    name: record.name,
-    id: record.id,
-    size: record.size,
-    container: record.container,
-    vm: record.vm,
-    home,
-    owner: owner?.node ?? home,
-    generation: owner?.generation ?? 0,
-    readOnly: record.readOnly === true,
+    ...vdiskInfo(record, owner, home),
     localReadRatio: total === 0 ? 1 : (counters?.localBytes ?? 0) / total,
     readBytes: counters?.readBytes ?? 0,
     writtenBytes: counters?.writtenBytes ?? 0,
