@@ -132,10 +132,6 @@ export class Membership {
     return this.leases.get(keys.lease(node)) !== undefined
   }
 
-  incarnationOf(node: NodeId): string | undefined {
-    return this.leases.value(keys.lease(node))?.incarnation
-  }
-
   /** How long `node` has been alive without a break, as seen from here; 0 when it is not. Milliseconds. */
   aliveForMs(node: NodeId): number {
     const since = this.aliveSinceMs.get(node)

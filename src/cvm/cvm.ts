@@ -524,8 +524,6 @@ class OwnerPort implements StoragePort {
         return {}
       case 'snapshot':
         return owned.snapshot(request.name, this.platform.clock.wall())
-      case 'checkpoint':
-        return owned.checkpoint()
     }
   }
 

@@ -43,10 +43,6 @@ export class Homing {
     this.membership.onChange(() => this.look())
   }
 
-  homeOf(record: VDiskRecord): NodeId {
-    return homeOf(record, this.vms)
-  }
-
   /** Looks at once, and again when the next hold-down ends. */
   look(): void {
     if (this.closed) return
@@ -65,7 +61,7 @@ export class Homing {
     let nextLookMs = Number.POSITIVE_INFINITY
     try {
       for (const vdisk of [...this.ownership.owned()]) {
-        const home = this.homeOf(vdisk.info)
+        const home = homeOf(vdisk.info, this.vms)
         if (home === this.membership.self || !this.membership.isAlive(home)) continue
         if (this.membership.member(home)?.state !== 'member') continue
         const leftMs = this.holdDownMs - this.membership.aliveForMs(home)

@@ -9,8 +9,6 @@ import type { VDiskId } from '../base/units.ts'
 export type VDiskControl =
   | { readonly type: 'resize'; readonly size: number; readonly discardData: boolean }
   | { readonly type: 'snapshot'; readonly name: string }
-  /** A root that is safe to copy: everything acknowledged so far is in it. */
-  | { readonly type: 'checkpoint' }
 
 export interface StoragePort {
   read(vdisk: VDiskId, offset: number, target: Uint8Array): Promise<void>

@@ -199,7 +199,7 @@ export class StreamWriter {
   }
 
   /** Waits for seals under way, so that what was full is sealed in the directory. */
-  async settle(): Promise<void> {
+  private async settle(): Promise<void> {
     while (this.sealing.size > 0) await Promise.all(this.sealing)
   }
 

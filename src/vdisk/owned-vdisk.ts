@@ -183,8 +183,7 @@ export class OwnedVDisk {
 
   /** Whether any block of the range is mapped. */
   async hasData(offset: number, length: number): Promise<boolean> {
-    const end = Math.ceil((offset + length) / VBLOCK_BYTES)
-    const runs = await allocationOf(this.map, offset, Math.min(length, end * VBLOCK_BYTES - offset))
+    const runs = await allocationOf(this.map, offset, length)
     return runs.some((run) => run.data)
   }
 
