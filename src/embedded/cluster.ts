@@ -1,10 +1,8 @@
 /**
- * A whole cluster inside one process: what `openCluster` returns. It composes the real platform (file or memory
- * devices, loopback network, wall clock, durable catalog) with one CVM per node, and offers the public API on top.
+ * A whole cluster inside one process: what `openCluster` returns. It composes a world (the real one, or a simulated one)
+ * with one CVM per node, and offers the public API on top.
  * Every part that a cluster of machines would have apart is apart here too: a CVM can die, hang and come back alone.
  */
-import { mkdir } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
 import type {
   Cluster,
   ClusterComponents,
@@ -24,7 +22,7 @@ import type {
 } from '../api.ts'
 import { BoundedEvents } from '../base/bounded-events.ts'
 import { HitherError } from '../base/errors.ts'
-import { MiB, type NodeId, type Tier, type VDiskId } from '../base/units.ts'
+import type { NodeId, Tier, VDiskId } from '../base/units.ts'
 import { compareNodes, Membership } from '../cluster/membership.ts'
 import {
   type ClusterRecord,
@@ -41,23 +39,15 @@ import { RecordsView } from '../cluster/records-view.ts'
 import { Administration } from '../cvm/administration.ts'
 import type { Cvm } from '../cvm/cvm.ts'
 import { homeOf } from '../cvm/homing.ts'
-import { acquireDataLock, type DataLock } from '../platform/real/data-lock.ts'
-import { FileDevice } from '../platform/real/file-device.ts'
-import { LogCatalog } from '../platform/real/log-catalog.ts'
-import { LoopbackHub } from '../platform/real/loopback-network.ts'
-import { MemoryDevice } from '../platform/real/memory-device.ts'
-import { osRandom, seededRandom } from '../platform/real/random.ts'
-import { WallClock } from '../platform/real/wall-clock.ts'
-import type { BlockDevice, Clock, Random } from '../platform/types.ts'
 import { METHOD } from '../replication/methods.ts'
 import { DiskTrack } from './disk-track.ts'
 import { EmbeddedNode } from './node.ts'
+import { openRealWorld } from './real-world.ts'
 import { type ResolvedSettings, resolveSettings } from './settings.ts'
 import { clusterStats, clusterStatus, type View } from './stats.ts'
-import { VDiskHandle } from './vdisk-handle.ts'
+import { Turns, VDiskHandle } from './vdisk-handle.ts'
+import type { World } from './world.ts'
 
-/** The catalog's device: small state, but a generous bound; the file is sparse. */
-const CATALOG_BYTES = 512 * MiB
 const EVENTS_QUEUED_MAX = 4096
 const HAND_OVER_TIMEOUT_MS = 30_000
 
@@ -68,61 +58,33 @@ export async function openEmbedded(
   components: ClusterComponents,
 ): Promise<EmbeddedCluster> {
   const resolved = resolveSettings(settings)
-  const folder = folderOf(location)
-  const clock = new WallClock()
-  const random = components.seed === undefined ? osRandom() : seededRandom(components.seed)
-  if (folder !== undefined) await mkdir(folder, { recursive: true })
-  const lock = folder === undefined ? undefined : await acquireDataLock(folder)
+  return openIn(await openRealWorld(location, components.seed), location, resolved)
+}
+
+/** Opens, or creates, the cluster of a world. The world is closed with it, also when it does not open. */
+export async function openIn(
+  world: World,
+  location: string,
+  settings: ResolvedSettings,
+): Promise<EmbeddedCluster> {
+  const cluster = new EmbeddedCluster(location, settings, world)
   try {
-    const device: BlockDevice =
-      folder === undefined
-        ? new MemoryDevice({ id: 'catalog', tier: 'ssd', size: CATALOG_BYTES })
-        : await FileDevice.open(join(folder, 'catalog'), {
-            id: 'catalog',
-            tier: 'ssd',
-            size: CATALOG_BYTES,
-            create: true,
-          })
-    const catalog = await LogCatalog.open(device, clock)
-    const cluster = new EmbeddedCluster(location, folder, resolved, { clock, random, catalog, device, lock })
-    try {
-      await cluster.start()
-    } catch (error) {
-      await cluster.close()
-      throw error
-    }
-    return cluster
+    await cluster.start()
   } catch (error) {
-    await lock?.release()
+    await cluster.close()
     throw error
   }
-}
-
-function folderOf(location: string): string | undefined {
-  if (location === 'memory:') return undefined
-  if (location.startsWith('file:') && location.length > 'file:'.length) {
-    return resolve(location.slice('file:'.length))
-  }
-  throw new HitherError('BAD_LOCATION', `a location is memory: or file:DIR, not ${location}`)
-}
-
-interface World {
-  readonly clock: Clock
-  readonly random: Random
-  readonly catalog: LogCatalog
-  readonly device: BlockDevice
-  readonly lock: DataLock | undefined
+  return cluster
 }
 
 export class EmbeddedCluster implements Cluster {
   readonly location: string
-  private readonly folder: string | undefined
   private readonly settings: ResolvedSettings
   private readonly world: World
-  private readonly hub = new LoopbackHub()
   private readonly members = new Map<NodeId, EmbeddedNode>()
   private readonly tracks = new Map<VDiskId, DiskTrack>()
   private readonly handles = new Set<VDiskHandle>()
+  private readonly turns: Turns
   private readonly log: BoundedEvents<ClusterEvent>
   private readonly administration: Administration
   private observer!: Membership
@@ -132,14 +94,12 @@ export class EmbeddedCluster implements Cluster {
   private nodesPerBlock = 1
   private internalBytes = 0
   private closing: Promise<void> | undefined
-  /** An open cluster keeps the process alive, as an open server does: an IO may be waiting for nothing but a timer. */
-  private readonly keepAlive = setInterval(() => {}, 0x7fff_ffff)
 
-  constructor(location: string, folder: string | undefined, settings: ResolvedSettings, world: World) {
+  constructor(location: string, settings: ResolvedSettings, world: World) {
     this.location = location
-    this.folder = folder
     this.settings = settings
     this.world = world
+    this.turns = new Turns(world.clock)
     this.log = new BoundedEvents<ClusterEvent>(EVENTS_QUEUED_MAX, (count) =>
       this.stamp({ type: 'events-lost', count }),
     )
@@ -157,7 +117,7 @@ export class EmbeddedCluster implements Cluster {
     if (existing === undefined) await this.format()
     else this.nodesPerBlock = decodeRecord<ClusterRecord>(existing.value).nodesPerBlock
     // The hosts watch the cluster through this endpoint; it sends nothing.
-    const network = this.hub.endpoint('observer')
+    const network = this.world.endpoint('observer')
     const platform = { node: 'observer', clock, random, network, catalog, devices: [] }
     this.observer = await Membership.open(platform, this.settings.leaseTtlMs, () => {})
     this.vdisks = await RecordsView.open<VDiskRecord>(catalog, 'vdisk/')
@@ -351,11 +311,8 @@ export class EmbeddedCluster implements Cluster {
     this.vdisks?.close()
     this.owners?.close()
     this.vms?.close()
-    await this.world.catalog.close()
-    await this.world.device.close()
     this.log.close()
-    clearInterval(this.keepAlive)
-    await this.world.lock?.release()
+    await this.world.close()
   }
 
   /** First start: the settings of the call become the cluster. */
@@ -378,15 +335,11 @@ export class EmbeddedCluster implements Cluster {
 
   private addMember(record: NodeRecord): EmbeddedNode {
     const member = new EmbeddedNode(record, {
-      hub: this.hub,
-      catalog: this.world.catalog,
-      clock: this.world.clock,
-      random: this.world.random,
+      world: this.world,
       settings: this.settings,
       ioDeadlineMs: this.settings.ioDeadlineMs,
       observer: this.observer,
       emit: (event) => this.emit(event),
-      folder: this.folder,
     })
     this.members.set(record.node, member)
     return member
@@ -431,6 +384,7 @@ export class EmbeddedCluster implements Cluster {
       path: member.path,
       fixed,
       clock: this.world.clock,
+      turns: this.turns,
       track,
       administration: this.administration,
       size: () => this.vdisks.value(keys.vdisk(info.id))?.size ?? info.size,

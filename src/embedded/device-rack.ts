@@ -4,36 +4,31 @@
  * A killed CVM may have IO under way that still reaches the medium. `quiesce` waits for it, as a kernel finishes the IO
  * of a dead process before a new one can open the file, so that a new life never meets a late write of the old one.
  */
-import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
 import { HitherError } from '../base/errors.ts'
+import type { NodeId } from '../base/units.ts'
 import type { DeviceRecord } from '../cluster/records.ts'
 import { FaultDevice } from '../platform/faults/fault-device.ts'
-import { FileDevice } from '../platform/real/file-device.ts'
-import { MemoryDevice } from '../platform/real/memory-device.ts'
-import type { BlockDevice, Clock } from '../platform/types.ts'
+import type { BlockDevice } from '../platform/types.ts'
+import type { World } from './world.ts'
 
 export class DeviceRack {
-  private readonly folder: string | undefined
-  private readonly clock: Clock
+  private readonly node: NodeId
+  private readonly world: World
   private readonly records: DeviceRecord[]
-  /** Media of a memory cluster live as long as the rack. */
-  private readonly memory = new Map<string, MemoryDevice>()
   private readonly open = new Map<string, FaultDevice>()
 
-  /** @param folder of the node's files; `undefined`: in memory. */
-  constructor(folder: string | undefined, records: readonly DeviceRecord[], clock: Clock) {
-    this.folder = folder
+  constructor(node: NodeId, records: readonly DeviceRecord[], world: World) {
+    this.node = node
     this.records = [...records]
-    this.clock = clock
+    this.world = world
   }
 
   /** Devices for one life of a CVM, without those that have failed. */
   async start(): Promise<BlockDevice[]> {
-    if (this.folder !== undefined) await mkdir(this.folder, { recursive: true })
     for (const record of this.records) {
       if (record.failed === true) continue
-      this.open.set(record.id, new FaultDevice(await this.medium(record), this.clock))
+      const device = await this.world.openDevice(this.node, record)
+      this.open.set(record.id, new FaultDevice(device, this.world.of(this.node).clock))
     }
     return [...this.open.values()]
   }
@@ -42,7 +37,7 @@ export class DeviceRack {
   async quiesce(): Promise<void> {
     const devices = [...this.open.values()]
     this.open.clear()
-    if (this.folder !== undefined) await Promise.allSettled(devices.map((device) => device.close()))
+    await Promise.allSettled(devices.map((device) => device.close()))
   }
 
   /** The device dies. Returns the records as they are then. */
@@ -52,19 +47,5 @@ export class DeviceRack {
     this.records[index] = { ...this.records[index]!, failed: true }
     this.open.get(id)?.failNow()
     return this.records
-  }
-
-  private async medium(record: DeviceRecord): Promise<BlockDevice> {
-    const { id, tier, size } = record
-    if (this.folder !== undefined) {
-      const file = join(this.folder, id.slice(id.lastIndexOf('.') + 1))
-      return FileDevice.open(file, { id, tier, size, create: true })
-    }
-    let device = this.memory.get(id)
-    if (device === undefined) {
-      device = new MemoryDevice({ id, tier, size })
-      this.memory.set(id, device)
-    }
-    return device
   }
 }

@@ -15,11 +15,11 @@ import { hostEndpoint, RemotePort } from '../cvm/io-wire.ts'
 import type { StoragePort } from '../cvm/port.ts'
 import type { CvmSettings, EmitEvent } from '../cvm/settings.ts'
 import { type Hangable, hangable } from '../platform/faults/hang.ts'
-import type { LoopbackHub } from '../platform/real/loopback-network.ts'
-import type { Catalog, Clock, Network, Random } from '../platform/types.ts'
+import type { Network } from '../platform/types.ts'
 import { RpcEndpoint } from '../replication/rpc.ts'
 import { IoCounters } from '../vdisk/counters.ts'
 import { DeviceRack } from './device-rack.ts'
+import type { World } from './world.ts'
 
 /** A CVM that lost its lease by itself (a long pause of the process) is replaced after this time. Milliseconds. */
 const RESTART_DELAY_MS = 200
@@ -29,17 +29,12 @@ const REDIRECT_TIMEOUT_MS = 10_000
 export type CvmState = 'up' | 'down' | 'hung'
 
 export interface EmbeddedNodeDeps {
-  readonly hub: LoopbackHub
-  readonly catalog: Catalog
-  readonly clock: Clock
-  readonly random: Random
+  readonly world: World
   readonly settings: CvmSettings
   readonly ioDeadlineMs: number
   /** The cluster as the hosts see it. */
   readonly observer: Membership
   readonly emit: EmitEvent
-  /** Folder of all nodes; `undefined`: in memory. */
-  readonly folder: string | undefined
 }
 
 export class EmbeddedNode {
@@ -64,14 +59,13 @@ export class EmbeddedNode {
   constructor(record: NodeRecord, deps: EmbeddedNodeDeps) {
     this.node = record.node
     this.deps = deps
-    const folder = deps.folder === undefined ? undefined : `${deps.folder}/${record.node}`
-    this.rack = new DeviceRack(folder, record.devices, deps.clock)
-    this.hostNetwork = deps.hub.endpoint(hostEndpoint(record.node))
-    this.hostRpc = new RpcEndpoint(this.hostNetwork, deps.clock)
+    this.rack = new DeviceRack(record.node, record.devices, deps.world)
+    this.hostNetwork = deps.world.endpoint(hostEndpoint(record.node))
+    this.hostRpc = new RpcEndpoint(this.hostNetwork, deps.world.clock)
     const { observer } = deps
     this.path = new HostPath({
       host: this.node,
-      clock: deps.clock,
+      clock: deps.world.clock,
       portTo: (node) => this.portTo(node),
       isAlive: (node) => observer.isAlive(node),
       aliveForMs: (node) => observer.aliveForMs(node),
@@ -127,7 +121,7 @@ export class EmbeddedNode {
     await this.lifecycle.run(this.node, () => this.endLife('down'))
     this.deps.emit({ type: 'cvm-down', node: this.node, reason: 'crash' })
     // The host sees its CVM's process die, so it may end the lease at once; a hang has to run it out.
-    await this.deps.catalog.revokeLease(incarnation)
+    await this.deps.world.catalog.revokeLease(incarnation)
   }
 
   async recover(): Promise<void> {
@@ -137,7 +131,7 @@ export class EmbeddedNode {
       if (this.life !== undefined) {
         const incarnation = this.life.cvm.membership.incarnation
         await this.endLife('down')
-        await this.deps.catalog.revokeLease(incarnation)
+        await this.deps.world.catalog.revokeLease(incarnation)
       }
       await this.startLocked()
     })
@@ -177,9 +171,10 @@ export class EmbeddedNode {
 
   private async startLocked(): Promise<void> {
     if (this.life !== undefined) return
-    const { hub, catalog, clock, random, settings, emit } = this.deps
+    const { world, settings, emit } = this.deps
     const devices = await this.rack.start()
-    const network = hub.endpoint(this.node)
+    const { clock, random, catalog } = world.of(this.node)
+    const network = world.endpoint(this.node)
     const gate = hangable({ node: this.node, clock, random, network, catalog, devices })
     let cvm: Cvm
     try {
@@ -224,7 +219,7 @@ export class EmbeddedNode {
     void this.lifecycle
       .run(this.node, () => this.endLife('down'))
       .then(() => {
-        this.deps.clock.after(RESTART_DELAY_MS, () => {
+        this.deps.world.clock.after(RESTART_DELAY_MS, () => {
           if (this.wanted) this.start().catch((error: unknown) => this.reportError(error))
         })
       })

@@ -11,7 +11,24 @@ import type { DiskTrack } from './disk-track.ts'
 
 /** Longest time that IO may run on promises alone, ms: over memory devices no IO ever ends in a later turn. */
 const TURN_MS = 10
-let lastTurnMs = 0
+
+/** Sees to it that the event loop gets a turn now and then, else timers (leases) would starve. One for a cluster. */
+export class Turns {
+  private readonly clock: Clock
+  private lastMs = 0
+
+  constructor(clock: Clock) {
+    this.clock = clock
+  }
+
+  /** A promise to wait for, when it is time. */
+  due(): Promise<void> | undefined {
+    if (this.clock.now() - this.lastMs <= TURN_MS) return undefined
+    return this.clock.turn().then(() => {
+      this.lastMs = this.clock.now()
+    })
+  }
+}
 
 export interface HandleDeps {
   readonly id: VDiskId
@@ -22,6 +39,7 @@ export interface HandleDeps {
   /** Opened through a certain host: stays there when its VM moves. */
   readonly fixed: boolean
   readonly clock: Clock
+  readonly turns: Turns
   readonly track: DiskTrack
   readonly administration: Administration
   /** Size now. */
@@ -161,12 +179,9 @@ export class VDiskHandle implements VDisk {
   }
 
   private async io<T>(send: (port: StoragePort) => Promise<T>): Promise<T> {
-    const { track, clock } = this.deps
-    // Without a turn now and then, timers (leases) would starve.
-    if (clock.now() - lastTurnMs > TURN_MS) {
-      await clock.turn()
-      lastTurnMs = clock.now()
-    }
+    const { track, clock, turns } = this.deps
+    const turn = turns.due()
+    if (turn !== undefined) await turn
     this.underWay++
     track.begin()
     try {

@@ -1,0 +1,45 @@
+/** A device whose `close` ends this use of it only: the one underneath goes on, for the next life of its user. */
+import { HitherError } from '../../base/errors.ts'
+import type { BlockDevice } from '../types.ts'
+
+export class KeptDevice implements BlockDevice {
+  readonly id: string
+  readonly tier: BlockDevice['tier']
+  readonly size: number
+  readonly sectorSize: number
+  readonly #inner: BlockDevice
+  #closed = false
+
+  constructor(inner: BlockDevice) {
+    this.#inner = inner
+    this.id = inner.id
+    this.tier = inner.tier
+    this.size = inner.size
+    this.sectorSize = inner.sectorSize
+  }
+
+  read(offset: number, target: Uint8Array): Promise<void> {
+    return this.#closed ? this.#refusal() : this.#inner.read(offset, target)
+  }
+
+  write(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    return this.#closed ? this.#refusal() : this.#inner.write(offset, parts)
+  }
+
+  sync(): Promise<void> {
+    return this.#closed ? this.#refusal() : this.#inner.sync()
+  }
+
+  trim(offset: number, length: number): Promise<void> {
+    return this.#closed ? this.#refusal() : this.#inner.trim(offset, length)
+  }
+
+  close(): Promise<void> {
+    this.#closed = true
+    return Promise.resolve()
+  }
+
+  #refusal(): Promise<never> {
+    return Promise.reject(new HitherError('DEVICE_FAILED', `device ${this.id} is closed`))
+  }
+}
