@@ -4,16 +4,25 @@
  * peer's endpoint is gone). It is never sent again from here: retry is the business of whoever knows whether the
  * call is idempotent.
  *
- *   0  u32 magic      4  u8 kind (1 request, 2 answer, 3 error)   5  u8 0   6  u16 method
- *   8  u32 call id   12  u32 header bytes (JSON)                  16 u32 body bytes
- *  20  header, body
+ * The network may lose, duplicate and re-order frames. A handler runs at most once a call in the life of its
+ * endpoint: the second arrival of a request is dropped, whether the first is under way or answered (call-window.ts).
+ * An answer is not repeated: when it is lost, the caller times out and knows nothing. A call has the number
+ * (incarnation of the caller, id among its calls to this peer), which no later life of the caller uses again, and the
+ * answer carries it back, so that an answer meant for an earlier life settles nothing.
+ *
+ *   0  u32 magic      4  u8 kind (1 request, 2 answer, 3 error)   5  u8 version (1)   6  u16 method
+ *   8  u32 incarnation of the caller     12  u32 call id
+ *  16  u32 header bytes (JSON)           20  u32 body bytes
+ *  24  header, body
  */
 import { asHitherError, type ErrorCode, HitherError } from '../base/errors.ts'
 import { decodeJson, encodeJson } from '../base/json.ts'
 import type { Clock, Network } from '../platform/types.ts'
+import { CallWindows } from './call-window.ts'
 
 const MAGIC = 0x48525043
-const ENVELOPE_BYTES = 20
+const VERSION = 1
+const ENVELOPE_BYTES = 24
 const KIND_REQUEST = 1
 const KIND_ANSWER = 2
 const KIND_ERROR = 3
@@ -33,10 +42,22 @@ export interface RpcAnswer<T> {
 }
 
 interface PendingCall {
-  readonly to: string
   readonly resolve: (answer: RpcAnswer<never>) => void
   readonly reject: (error: HitherError) => void
   readonly cancelTimer: () => void
+}
+
+/** The calls to one peer. */
+interface Outgoing {
+  nextId: number
+  readonly pending: Map<number, PendingCall>
+}
+
+/** What an answer repeats of its request. */
+interface CallName {
+  readonly method: number
+  readonly incarnation: number
+  readonly id: number
 }
 
 const NOTHING: readonly Uint8Array[] = []
@@ -45,14 +66,20 @@ export class RpcEndpoint {
   private readonly network: Network
   private readonly clock: Clock
   private readonly handlers = new Map<number, RpcHandler>()
-  private readonly pending = new Map<number, PendingCall>()
-  private nextId = 1
+  private readonly outgoing = new Map<string, Outgoing>()
+  private readonly seen = new CallWindows()
+  private readonly incarnation: number
   private opened = false
   private closed = false
 
-  constructor(network: Network, clock: Clock) {
+  /**
+   * `incarnation`, a u32, must differ from those of earlier endpoints of the same name. The default is drawn from the
+   * time: an endpoint is born later than the calls of the one before it.
+   */
+  constructor(network: Network, clock: Clock, incarnation: number = bornAt(clock)) {
     this.network = network
     this.clock = clock
+    this.incarnation = incarnation >>> 0
     network.onFrame((from, frame) => this.receive(from, frame))
     network.onPeerDown((peer) => this.peerDown(peer))
   }
@@ -75,49 +102,56 @@ export class RpcEndpoint {
     timeoutMs: number,
   ): Promise<RpcAnswer<T>> {
     if (this.closed) return Promise.reject(new HitherError('CVM_DOWN', 'this CVM has stopped'))
+    const { outgoing, id } = this.nextCall(to)
     return new Promise<RpcAnswer<T>>((resolve, reject) => {
-      const id = this.nextId
-      this.nextId = id === 0xffff_ffff ? 1 : id + 1
       const cancelTimer = this.clock.after(timeoutMs, () => {
-        if (this.pending.delete(id)) {
+        if (outgoing.pending.delete(id)) {
           reject(new HitherError('TIMEOUT', `${to} did not answer within ${timeoutMs} ms`))
         }
       })
-      this.pending.set(id, { to, resolve: resolve as PendingCall['resolve'], reject, cancelTimer })
+      outgoing.pending.set(id, { resolve: resolve as PendingCall['resolve'], reject, cancelTimer })
       const headerBytes = header === undefined ? undefined : encodeJson(header)
-      this.network.send(to, envelope(KIND_REQUEST, method, id, headerBytes, body))
+      const call = { method, incarnation: this.incarnation, id }
+      this.network.send(to, envelope(KIND_REQUEST, call, headerBytes, body))
     })
   }
 
   /** Fails every call under way to `peer`, e.g. because its lease has ended. */
   peerDown(peer: string): void {
-    for (const [id, call] of this.pending) {
-      if (call.to !== peer) continue
-      this.pending.delete(id)
-      call.cancelTimer()
-      call.reject(new HitherError('CVM_DOWN', `${peer} is down`))
-    }
+    const outgoing = this.outgoing.get(peer)
+    if (outgoing !== undefined) failAll(outgoing, `${peer} is down`)
   }
 
   close(): void {
     this.closed = true
-    for (const call of this.pending.values()) {
-      call.cancelTimer()
-      call.reject(new HitherError('CVM_DOWN', 'this CVM has stopped'))
-    }
-    this.pending.clear()
+    for (const outgoing of this.outgoing.values()) failAll(outgoing, 'this CVM has stopped')
     this.handlers.clear()
+  }
+
+  private nextCall(to: string): { outgoing: Outgoing; id: number } {
+    let outgoing = this.outgoing.get(to)
+    if (outgoing === undefined) {
+      outgoing = { nextId: 1, pending: new Map() }
+      this.outgoing.set(to, outgoing)
+    }
+    const id = outgoing.nextId
+    outgoing.nextId = (id + 1) >>> 0
+    return { outgoing, id }
   }
 
   private receive(from: string, frame: Uint8Array): void {
     if (this.closed || frame.length < ENVELOPE_BYTES) return
     const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength)
-    const headerBytes = view.getUint32(12, true)
-    const bodyBytes = view.getUint32(16, true)
-    if (view.getUint32(0, true) !== MAGIC || ENVELOPE_BYTES + headerBytes + bodyBytes !== frame.length) return
+    const headerBytes = view.getUint32(16, true)
+    const bodyBytes = view.getUint32(20, true)
+    if (view.getUint32(0, true) !== MAGIC || view.getUint8(5) !== VERSION) return
+    if (ENVELOPE_BYTES + headerBytes + bodyBytes !== frame.length) return
     const kind = view.getUint8(4)
-    const method = view.getUint16(6, true)
-    const id = view.getUint32(8, true)
+    const call = {
+      method: view.getUint16(6, true),
+      incarnation: view.getUint32(8, true),
+      id: view.getUint32(12, true),
+    }
     const headerPart = frame.subarray(ENVELOPE_BYTES, ENVELOPE_BYTES + headerBytes)
     const body = frame.subarray(ENVELOPE_BYTES + headerBytes)
     let header: never
@@ -126,42 +160,32 @@ export class RpcEndpoint {
     } catch {
       return
     }
-    if (kind === KIND_REQUEST) void this.serve(from, method, id, header, body)
-    else this.settle(kind, id, header, body)
+    if (kind !== KIND_REQUEST) this.settle(from, kind, call, header, body)
+    else if (this.seen.admit(from, call.incarnation, call.id)) void this.serve(from, call, header, body)
   }
 
-  private async serve(
-    from: string,
-    method: number,
-    id: number,
-    header: never,
-    body: Uint8Array,
-  ): Promise<void> {
+  private async serve(from: string, call: CallName, header: never, body: Uint8Array): Promise<void> {
     let reply: readonly Uint8Array[]
     try {
       if (!this.opened) throw new HitherError('CVM_DOWN', 'this CVM is starting')
-      const handler = this.handlers.get(method)
-      if (handler === undefined) throw new HitherError('PROTOCOL_ERROR', `there is no method ${method}`)
+      const handler = this.handlers.get(call.method)
+      if (handler === undefined) throw new HitherError('PROTOCOL_ERROR', `there is no method ${call.method}`)
       const result = await handler(header, body, from)
       const replyHeader = result.header === undefined ? undefined : encodeJson(result.header)
-      reply = envelope(KIND_ANSWER, method, id, replyHeader, result.body ?? NOTHING)
+      reply = envelope(KIND_ANSWER, call, replyHeader, result.body ?? NOTHING)
     } catch (cause) {
       const error = asHitherError(cause)
-      reply = envelope(
-        KIND_ERROR,
-        method,
-        id,
-        encodeJson({ code: error.code, message: error.message }),
-        NOTHING,
-      )
+      reply = envelope(KIND_ERROR, call, encodeJson({ code: error.code, message: error.message }), NOTHING)
     }
     if (!this.closed) this.network.send(from, reply)
   }
 
-  private settle(kind: number, id: number, header: unknown, body: Uint8Array): void {
-    const call = this.pending.get(id)
+  private settle(from: string, kind: number, of: CallName, header: unknown, body: Uint8Array): void {
+    if (of.incarnation !== this.incarnation) return
+    const pending = this.outgoing.get(from)?.pending
+    const call = pending?.get(of.id)
     if (call === undefined) return
-    this.pending.delete(id)
+    pending?.delete(of.id)
     call.cancelTimer()
     if (kind === KIND_ANSWER) {
       call.resolve({ header: header as never, body })
@@ -172,10 +196,29 @@ export class RpcEndpoint {
   }
 }
 
+function failAll(outgoing: Outgoing, why: string): void {
+  for (const [id, call] of outgoing.pending) {
+    outgoing.pending.delete(id)
+    call.cancelTimer()
+    call.reject(new HitherError('CVM_DOWN', why))
+  }
+}
+
+/** A u32 out of every bit of both times, so that lives of one name differ across restarts of the process as well. */
+function bornAt(clock: Clock): number {
+  const times = new Uint32Array(new Float64Array([clock.now(), clock.wall()]).buffer)
+  let hash = 0x811c9dc5
+  for (const word of times) {
+    hash = Math.imul(hash ^ word, 0x01000193)
+    hash = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b)
+    hash ^= hash >>> 13
+  }
+  return hash >>> 0
+}
+
 function envelope(
   kind: number,
-  method: number,
-  id: number,
+  call: CallName,
   header: Uint8Array | undefined,
   body: readonly Uint8Array[],
 ): readonly Uint8Array[] {
@@ -185,9 +228,11 @@ function envelope(
   const view = new DataView(head.buffer)
   view.setUint32(0, MAGIC, true)
   view.setUint8(4, kind)
-  view.setUint16(6, method, true)
-  view.setUint32(8, id, true)
-  view.setUint32(12, header?.length ?? 0, true)
-  view.setUint32(16, bodyBytes, true)
+  view.setUint8(5, VERSION)
+  view.setUint16(6, call.method, true)
+  view.setUint32(8, call.incarnation, true)
+  view.setUint32(12, call.id, true)
+  view.setUint32(16, header?.length ?? 0, true)
+  view.setUint32(20, bodyBytes, true)
   return header === undefined ? [head, ...body] : [head, header, ...body]
 }
