@@ -194,6 +194,29 @@ describe('SimMedium, power loss', () => {
     }
   })
 
+  it('remembers the old bytes right after many long writes and syncs', async () => {
+    const seen = new Set<number>()
+    for (let seed = 0; seed < 6; seed++) {
+      const medium = mediumOf(SSD, seed)
+      const device = medium.open()
+      for (let version = 1; version <= 9; version++) {
+        await device.write(0, filled(1500, version))
+        if (version !== 8) await device.sync()
+        // More than one generation of old bytes at once.
+        if (version === 8) await device.write(750 * SECTOR, filled(750, 18))
+      }
+      await device.write(0, filled(1500, 10))
+      await device.write(100 * SECTOR, filled(1300, 11))
+      medium.powerLoss()
+      const after = await sectorsOf(medium, 1500)
+      expect(
+        [...after.slice(0, 100), ...after.slice(1400)].every((value) => value === 9 || value === 10),
+      ).toBe(true)
+      for (const value of after) seen.add(value)
+    }
+    expect([...seen].sort((a, b) => a - b)).toEqual([9, 10, 11])
+  })
+
   it('leaves everything durable that it left at all', async () => {
     const medium = mediumOf(SSD, 5)
     await medium.open().write(0, filled(64, 1))

@@ -13,6 +13,7 @@
  */
 import { alignDown, alignUp, KiB } from '../../base/units.ts'
 import type { Random } from '../types.ts'
+import { ByteQueue } from './byte-queue.ts'
 
 /** Unit of allocation. Small, as the devices of one run are many and mostly empty. */
 const CHUNK_BYTES = 64 * KiB
@@ -44,6 +45,8 @@ export class CachedSectors {
   readonly #cacheBytes: number
   readonly #chunks = new Map<number, Uint8Array>()
   #log: Undo[] = []
+  /** The bytes of the log. */
+  readonly #old = new ByteQueue()
   #logBytes = 0
   /** Records that left the log, ever. */
   #settled = 0
@@ -112,13 +115,13 @@ export class CachedSectors {
   /** Of what is not durable, some comes through. Afterwards everything that is there is durable. */
   powerLoss(random: Random): void {
     const fates = this.#fates(random)
-    this.#settle(this.#log.length)
     for (const [sector, { survivor, strength, newest }] of fates) {
       if (newest > strength) continue
       const offset = sector * this.#sectorSize
       if (survivor) this.#put(offset, survivor)
       else this.#clear(offset, Math.min(this.#sectorSize, this.#size - offset))
     }
+    this.#settle(this.#log.length)
   }
 
   #fates(random: Random): Map<number, Fate> {
@@ -156,7 +159,8 @@ export class CachedSectors {
       const start = position % CHUNK_BYTES
       const run = Math.min(CHUNK_BYTES - start, end - position)
       const chunk = this.#chunks.get((position - start) / CHUNK_BYTES)
-      this.#log.push({ write, offset: position, length: run, old: chunk?.slice(start, start + run) })
+      const old = chunk && this.#old.push(chunk.subarray(start, start + run))
+      this.#log.push({ write, offset: position, length: run, old })
       this.#logBytes += run
       position += run
     }
@@ -174,7 +178,10 @@ export class CachedSectors {
   /** The oldest `count` records cannot be undone any more. */
   #settle(count: number): void {
     if (count <= 0) return
-    for (const undo of this.#log.splice(0, count)) this.#logBytes -= undo.length
+    for (const undo of this.#log.splice(0, count)) {
+      this.#logBytes -= undo.length
+      if (undo.old) this.#old.drop()
+    }
     this.#settled += count
   }
 

@@ -122,6 +122,8 @@ export class SimMedium {
     return this.#powerLosses
   }
 
+  // The hardware side, for the devices of this medium: ranges are checked, and the power is on.
+
   read(offset: number, target: Uint8Array): Promise<void> {
     return this.#serve('read', offset, target.length, () => this.#sectors.read(offset, target), nothing)
   }
