@@ -314,4 +314,15 @@ describe('SimCatalog', () => {
     expect(await run(11)).toBe(await run(11))
     expect(await run(12)).not.toBe(await run(11))
   })
+
+  it('leaves a mark of every applied transaction in the hash of the loop', async () => {
+    const run = async (revision: number): Promise<string> => {
+      const { loop, a } = worldOf()
+      await a.commit({ when: [{ key: 'k', revision }] })
+      return loop.hash
+    }
+    const [applied, refused] = [await run(0), await run(7)]
+    expect(refused).toBe(await run(8))
+    expect(applied).not.toBe(refused)
+  })
 })
