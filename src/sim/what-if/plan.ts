@@ -7,6 +7,8 @@ import { parse, TomlError } from 'smol-toml'
 import type { ClusterSettings, LocalityPolicyName } from '../../api.ts'
 import { HitherError } from '../../base/errors.ts'
 import { GiB, KiB, MiB, type NodeId, SECTOR_BYTES, VDISK_BYTES_MAX } from '../../base/units.ts'
+import { type DeviceModel, HDD, SSD } from '../../platform/sim/device-models.ts'
+import { readDevice } from './plan-devices.ts'
 import { readEvents } from './plan-events.ts'
 import { Section } from './section.ts'
 
@@ -23,9 +25,6 @@ export type WorkloadName = (typeof WORKLOADS)[number]
 
 export const NICS = ['10GbE', '1GbE'] as const
 export type NicName = (typeof NICS)[number]
-
-/** Parameters of a simulated device that the plan overrides; the world that opens the devices knows their names. */
-export type DeviceOverrides = Readonly<Record<string, number>>
 
 export interface VmPlan {
   readonly name: string
@@ -61,8 +60,8 @@ export type EventPlan = EventAction & { readonly atMs: number }
 export interface Plan {
   readonly title: string
   readonly settings: ClusterSettings & { readonly nodes: number; readonly rf: 1 | 2 | 3 }
-  readonly ssd: DeviceOverrides
-  readonly hdd: DeviceOverrides
+  readonly ssd: DeviceModel
+  readonly hdd: DeviceModel
   readonly nic: NicName
   readonly vms: readonly VmPlan[]
   /** In order of time. */
@@ -71,12 +70,6 @@ export interface Plan {
   readonly durationMs: number
   /** Length of one window of the curves. */
   readonly sampleMs: number
-}
-
-/** The names of the parameters of a device model, for `[devices.ssd]` and `[devices.hdd]`. */
-export interface DeviceKeys {
-  readonly ssd: readonly string[]
-  readonly hdd: readonly string[]
 }
 
 /** All data of a run is really kept, in memory: a bound that a laptop can bear. */
@@ -107,13 +100,13 @@ const WORKING_SET_DEFAULT = 32 * MiB
 const COMPRESSIBLE_DEFAULT = 0.45
 
 /** Reads the text of a plan. `title` is what a report calls it when the plan has no `title` of its own. */
-export function parsePlan(text: string, title: string, deviceKeys: DeviceKeys): Plan {
+export function parsePlan(text: string, title: string): Plan {
   const root = new Section('', parseToml(text))
   const named = root.text('title') ?? title
   const settings = readCluster(root.section('cluster'))
   const devices = root.section('devices')
-  const ssd = readDevice(devices.section('ssd'), deviceKeys.ssd)
-  const hdd = readDevice(devices.section('hdd'), deviceKeys.hdd)
+  const ssd = readDevice(devices.section('ssd'), SSD)
+  const hdd = readDevice(devices.section('hdd'), HDD)
   devices.finish()
   const network = root.section('network')
   const nic = network.choice('nic', NICS) ?? '10GbE'
@@ -174,16 +167,6 @@ function wholeMs(section: Section, key: string, min: number): number | undefined
 function given<T extends object>(values: T): { [K in keyof T]?: NonNullable<T[K]> } {
   const kept = Object.entries(values).filter(([, value]) => value !== undefined)
   return Object.fromEntries(kept) as { [K in keyof T]?: NonNullable<T[K]> }
-}
-
-function readDevice(section: Section, keys: readonly string[]): DeviceOverrides {
-  const overrides: Record<string, number> = {}
-  for (const key of keys) {
-    const value = section.number(key, 0, Number.MAX_SAFE_INTEGER)
-    if (value !== undefined) overrides[key] = value
-  }
-  section.finish()
-  return overrides
 }
 
 function readRun(section: Section): { durationMs: number; seed: number; sampleMs: number } {
