@@ -19,6 +19,8 @@ export const INHERITED = -1
 
 /** Reads of zeros kept aside for a cell; above it the oldest is let pass. */
 const MOST_OPEN_READS = 8
+/** Zones up to which those are kept that tell the reads kept aside from later ones. */
+const MOST_WITNESSES = 24
 /** Assignments of reads to zero-writes tried before the history is let pass. */
 const MOST_TRIES = 4_000
 /** Values remembered by name after they can no longer be read, for the message. */
@@ -87,7 +89,7 @@ export class CellHistory {
   /** The write had no effect. A fault when some read saw it. */
   refuse(zone: Zone): Fault | undefined {
     zone.outcome = 'refused'
-    this.#forget(zone, 'was refused')
+    this.#forgetAt(this.zones.indexOf(zone), 'was refused')
     const why = `the write of ${nameOf(zone.value)} begun at ${zone.start} was refused, but a read had seen it`
     if (zone.reads > 0) return { kind: 'refused', why }
     return zone.value === 0 && !this.#openReadsFit() ? { kind: 'refused', why } : undefined
@@ -125,17 +127,15 @@ export class CellHistory {
    * of `pinned` (the snapshots that have not shown yet what they hold).
    */
   prune(oldest: number, pinned: readonly Interval[]): void {
-    const settled = this.zones.reduce(
-      (most, zone) => (zone.end < oldest ? Math.max(most, zone.start) : most),
-      -1,
-    )
-    this.#openReads = this.#openReads.filter((read) => read.end > settled)
     const future = { start: oldest, end: NEVER }
-    for (const zone of [...this.zones]) {
+    for (let i = this.zones.length - 1; i >= 0; i--) {
+      const zone = this.zones[i]!
       if (zone.outcome === 'pending' || zone.first >= oldest || zone.last >= oldest) continue
-      if (zone.value === 0 && this.#openReads.length > 0) continue
+      if (zone.value === 0 && this.#openReads.some((read) => this.#allows(zone, read))) continue
+      if (this.zones.length <= MOST_WITNESSES && this.#openReads.some((read) => read.end < zone.last))
+        continue
       if (this.#allows(zone, future) || pinned.some((read) => this.#allows(zone, read))) continue
-      this.#forget(zone, 'was overwritten long ago')
+      this.#forgetAt(i, 'was overwritten long ago')
     }
   }
 
@@ -246,8 +246,8 @@ export class CellHistory {
     return { kind: gone.why === 'was refused' ? 'refused' : 'stale', why: `it ${gone.why}` }
   }
 
-  #forget(zone: Zone, why: string): void {
-    this.zones.splice(this.zones.indexOf(zone), 1)
+  #forgetAt(index: number, why: string): void {
+    const zone = this.zones.splice(index, 1)[0]!
     this.#gone.push({ value: zone.value, why })
     if (this.#gone.length > MOST_GONE) this.#gone.shift()
   }
