@@ -24,8 +24,11 @@ const LAYERS = [
   'frontend',
   'embedded',
   'cli',
+  'sim',
   'replay',
   'index.ts',
+  'sim.ts',
+  'sim-main.ts',
   'replay.ts',
   'main.ts',
 ]
@@ -128,7 +131,14 @@ describe('the engine touches nothing but its platform', () => {
 describe('the tree', () => {
   test('no dead source file: everything is reached from an entry point', () => {
     const reached = new Set<string>()
-    const queue = ['src/index.ts', 'src/main.ts', 'src/replay.ts', 'src/frontend/nbd/index.ts']
+    const queue = [
+      'src/index.ts',
+      'src/main.ts',
+      'src/sim.ts',
+      'src/sim-main.ts',
+      'src/replay.ts',
+      'src/frontend/nbd/index.ts',
+    ]
     for (const file of filesOf('test').concat(filesOf('bench'), filesOf('examples')))
       queue.push(...importsOf(file).filter((to) => to.startsWith('src/platform/faults')))
     for (let file = queue.pop(); file !== undefined; file = queue.pop()) {

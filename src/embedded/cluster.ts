@@ -283,6 +283,11 @@ export class EmbeddedCluster implements Cluster {
     return this.log.subscribe(options?.signal)
   }
 
+  /** The CVM of a node, for whoever checks the cluster from the inside; `undefined` while it is down. */
+  cvm(node: NodeId): Cvm | undefined {
+    return this.members.get(node)?.cvm
+  }
+
   stats(): ClusterStats {
     return clusterStats(this.view())
   }

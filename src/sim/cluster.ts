@@ -1,0 +1,73 @@
+/**
+ * A simulated cluster: the public API over the unchanged engine, in virtual time. Its promises resolve as virtual time
+ * passes, which it does as fast as the machine can.
+ */
+import type { Cluster, ClusterSettings } from '../api.ts'
+import type { NodeId } from '../base/units.ts'
+import type { Cvm } from '../cvm/cvm.ts'
+import { type EmbeddedCluster, openIn } from '../embedded/cluster.ts'
+import { resolveSettings } from '../embedded/settings.ts'
+import type { ModelOverride } from '../platform/sim/device-models.ts'
+import type { SimLoop } from '../platform/sim/loop.ts'
+import { ONE_GBE, TEN_GBE } from '../platform/sim/network-model.ts'
+import { SimWorld } from './world.ts'
+
+export interface SimClusterOptions {
+  /** Of everything that is left to chance. Equal seeds, equal runs. */
+  readonly seed: number
+  readonly settings?: ClusterSettings
+  readonly ssd?: ModelOverride
+  readonly hdd?: ModelOverride
+  /** Default 10 GbE. */
+  readonly nic?: '10GbE' | '1GbE'
+}
+
+/** @throws `BAD_SETTING` */
+export async function openSimCluster(options: SimClusterOptions): Promise<SimCluster> {
+  const world = new SimWorld({
+    seed: options.seed,
+    nic: options.nic === '1GbE' ? ONE_GBE : TEN_GBE,
+    ...(options.ssd === undefined ? {} : { ssd: options.ssd }),
+    ...(options.hdd === undefined ? {} : { hdd: options.hdd }),
+  })
+  return new SimCluster(
+    world,
+    await openIn(world, `sim:${options.seed}`, resolveSettings(options.settings ?? {})),
+  )
+}
+
+export class SimCluster {
+  readonly world: SimWorld
+  readonly cluster: Cluster
+  private readonly embedded: EmbeddedCluster
+
+  constructor(world: SimWorld, embedded: EmbeddedCluster) {
+    this.world = world
+    this.embedded = embedded
+    this.cluster = embedded
+  }
+
+  get loop(): SimLoop {
+    return this.world.loop
+  }
+
+  /** The CVM of a node, for checkers; `undefined` while it is down. */
+  cvm(node: NodeId): Cvm | undefined {
+    return this.embedded.cvm(node)
+  }
+
+  /** The node loses its power: its CVM dies, and its devices forget what was not synced. */
+  async losePower(nodes: readonly NodeId[]): Promise<void> {
+    await Promise.all(
+      nodes.map(async (node) => {
+        await this.cluster.failCvm(node).catch(() => undefined)
+        this.world.cutPower(node)
+      }),
+    )
+  }
+
+  /** Ends the cluster and its world, as a clean stop. */
+  close(): Promise<void> {
+    return this.cluster.close()
+  }
+}

@@ -1,0 +1,204 @@
+/**
+ * One run: a plan carried out on a simulated cluster, with every checker on.
+ *
+ *   1. the cluster opens, the disks are made, their clients start
+ *   2. the operator does what the schedule says
+ *   3. every fault ends; the clients stop; what they have under way has to end within a bound    (progress)
+ *   4. background scans until RF is whole again, within a bound                                   (progress)
+ *   5. settled: copies, failure domains, slot by slot                                             (settled.ts)
+ *   6. every cell is read                                                                         (register.ts)
+ *   7. all disks and snapshots are deleted; after the scans no byte may be left                   (space)
+ * Throughout: reads against the register model, owners (owners.ts), errors of unknown kind.
+ */
+import { asHitherError } from '../base/errors.ts'
+import { OwnerCheck } from './check/owners.ts'
+import { DiskModel } from './check/register.ts'
+import { settledFaults } from './check/settled.ts'
+import { openSimCluster, type SimCluster } from './cluster.ts'
+import { Operator } from './schedule/operator.ts'
+import type { Plan } from './schedule/plan.ts'
+import { Tally } from './tally.ts'
+import { DiskLoad } from './workload/disk-load.ts'
+import { Library } from './workload/library.ts'
+
+/** After the last fault: requests have ended, and RF is whole again, within these times. Virtual ms. */
+const ANSWERS_WITHIN_MS = 120_000
+const WHOLE_WITHIN_MS = 300_000
+const OWNER_LOOK_MS = 50
+/** A run that needs more virtual time than this is stuck. */
+const RUN_MAX_MS = 3_600_000
+/** No more is told of one run. */
+const VIOLATIONS_MAX = 10
+
+export interface RunResult {
+  readonly seed: number
+  /** Empty: all invariants held. */
+  readonly violations: readonly string[]
+  readonly tally: Tally
+  readonly virtualMs: number
+  /** Of all that happened: two runs of one plan have the same. */
+  readonly hash: string
+}
+
+export async function runPlan(plan: Plan): Promise<RunResult> {
+  const violations: string[] = []
+  const tally = new Tally()
+  let sim: SimCluster | undefined
+  const report = (what: string): void => {
+    if (violations.length < VIOLATIONS_MAX && !violations.includes(what)) violations.push(what)
+  }
+  const stray = (reason: unknown): void => report(`crash: ${describe(reason)}`)
+  process.on('unhandledRejection', stray)
+  process.on('uncaughtException', stray)
+  try {
+    sim = await openSimCluster({ seed: plan.seed, settings: plan.settings })
+    const { loop } = sim
+    const body = new Run(plan, sim, tally, report)
+      .all()
+      .catch((error: unknown) => report(`crash: ${describe(error)}`))
+    await Promise.race([body, loop.sleep(RUN_MAX_MS).then(() => report('progress: the run does not end'))])
+  } catch (error) {
+    report(`crash: the cluster does not open: ${describe(error)}`)
+  } finally {
+    sim?.loop.stop()
+    // What was rejected last is told in the next turn.
+    await new Promise((resolve) => setImmediate(resolve))
+    process.off('unhandledRejection', stray)
+    process.off('uncaughtException', stray)
+  }
+  return { seed: plan.seed, violations, tally, virtualMs: sim?.loop.now ?? 0, hash: sim?.loop.hash ?? '' }
+}
+
+class Run {
+  private readonly plan: Plan
+  private readonly sim: SimCluster
+  private readonly tally: Tally
+  private readonly report: (what: string) => void
+  private readonly loads: DiskLoad[] = []
+
+  constructor(plan: Plan, sim: SimCluster, tally: Tally, report: (what: string) => void) {
+    this.plan = plan
+    this.sim = sim
+    this.tally = tally
+    this.report = report
+  }
+
+  async all(): Promise<void> {
+    const { sim, plan, tally, report } = this
+    const { loop, world } = sim
+    void this.listen()
+    const owners = new OwnerCheck(sim, report)
+    world.catalogServer.history = ({ key, value }) => owners.changed(key, value)
+    const look = (): void => {
+      owners.look()
+      loop.after(OWNER_LOOK_MS, look)
+    }
+    look()
+    const deps = { loop, random: world.chance(5), tally, onViolation: report }
+    for (const disk of plan.disks) {
+      const handle = await sim.cluster.createVDisk(disk.name, {
+        size: disk.cells * 512,
+        vm: disk.vm,
+        node: disk.node,
+      })
+      this.loads.push(new DiskLoad(disk, handle, new DiskModel(disk.cells), deps))
+    }
+    const library = new Library(sim, this.loads, deps)
+    for (const load of this.loads) load.start()
+    if (plan.snapshots) library.start()
+    const operator = new Operator(sim, tally)
+    const begun = loop.now
+    await operator.run(plan.faults)
+    await loop.sleep(Math.max(0, begun + plan.durationMs - loop.now))
+    const ended = operator.end()
+    await this.within(ANSWERS_WITHIN_MS, 'requests and operators are not done', async () => {
+      await ended
+      await library.stop()
+      await Promise.all(this.loads.map((load) => load.stop()))
+    })
+    await this.settle()
+    for (const load of this.loads) await load.readAll()
+    if (plan.deleteAll) await this.deleteAll()
+    await this.within(ANSWERS_WITHIN_MS, 'the cluster does not close', () => sim.close())
+  }
+
+  /** Scans until the cluster is whole. */
+  private async settle(): Promise<void> {
+    const { loop, cluster } = this.sim
+    const deadline = loop.now + WHOLE_WITHIN_MS
+    for (;;) {
+      await loop.sleep((this.plan.settings.holdDownMs ?? 0) + (this.plan.settings.rebuildDelayMs ?? 0))
+      let faults: string[]
+      try {
+        await cluster.runCurator()
+        faults = await settledFaults(this.sim)
+      } catch (error) {
+        faults = [describe(error)]
+      }
+      if (faults.length === 0) return
+      if (loop.now > deadline) {
+        for (const fault of faults.slice(0, 5)) this.report(`settled: ${fault}`)
+        return
+      }
+    }
+  }
+
+  private async deleteAll(): Promise<void> {
+    const { cluster, loop } = this.sim
+    for (const load of this.loads) await load.disk.close()
+    for (const { name, readOnly } of await cluster.listVDisks()) {
+      if (readOnly) continue
+      for (const snapshot of await cluster.listSnapshots(name))
+        await cluster.deleteSnapshot(name, snapshot.name)
+      await cluster.deleteVDisk(name)
+    }
+    const deadline = loop.now + WHOLE_WITHIN_MS
+    for (;;) {
+      await cluster.runCurator().catch(() => undefined)
+      const { storedBytes, egroups, copies } = cluster.stats()
+      if (storedBytes === 0 && egroups === 0) return
+      if (loop.now > deadline) {
+        this.report(
+          `space: all is deleted, and ${storedBytes} bytes in ${copies} copies of ${egroups} egroups are left`,
+        )
+        return
+      }
+      await loop.sleep(5_000)
+    }
+  }
+
+  private async within(ms: number, what: string, work: () => Promise<void>): Promise<void> {
+    let done = false
+    const late = this.sim.loop.sleep(ms).then(() => {
+      if (!done) throw new Error(`progress: ${what} ${ms} virtual ms after the last fault`)
+    })
+    try {
+      await Promise.race([work(), late])
+    } finally {
+      done = true
+    }
+  }
+
+  /** Events are marks; an error of unknown kind is a bug. */
+  private async listen(): Promise<void> {
+    for await (const event of this.sim.cluster.events()) {
+      this.tally.event(event)
+      if (event.type === 'error' && (event.code === 'INTERNAL' || this.plan.faults.length === 0)) {
+        this.report(`error: ${event.where}: ${event.code}: ${event.message}`)
+      }
+    }
+  }
+}
+
+function describe(reason: unknown): string {
+  const error = asHitherError(reason)
+  const where =
+    reason instanceof Error
+      ? (reason.stack ?? '')
+          .split('\n')
+          .slice(1, 4)
+          .map((line) => line.trim())
+          .join(' ')
+      : ''
+  return `${error.code}: ${error.message} ${where}`
+}

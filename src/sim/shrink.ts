@@ -1,0 +1,46 @@
+/**
+ * Shortens a plan that fails to one that still does: halves, then single faults are left out, then disks, then time.
+ * A plan is data and a run is a function of it, so every candidate is simply run.
+ */
+import { type RunResult, runPlan } from './run.ts'
+import type { Plan } from './schedule/plan.ts'
+
+export interface Shrunk {
+  readonly plan: Plan
+  readonly result: RunResult
+  readonly runs: number
+}
+
+/** @param runsMax how many candidates are tried at most. */
+export async function shrink(plan: Plan, result: RunResult, runsMax: number): Promise<Shrunk> {
+  let best = { plan, result }
+  let runs = 0
+  const attempt = async (candidate: Plan): Promise<boolean> => {
+    if (runs >= runsMax) return false
+    runs++
+    const tried = await runPlan(candidate)
+    if (tried.violations.length === 0) return false
+    best = { plan: candidate, result: tried }
+    return true
+  }
+  for (
+    let part = Math.ceil(best.plan.faults.length / 2);
+    part >= 1;
+    part = part === 1 ? 0 : Math.ceil(part / 2)
+  ) {
+    for (let from = 0; from < best.plan.faults.length && runs < runsMax; ) {
+      const faults = best.plan.faults.filter((_, i) => i < from || i >= from + part)
+      if (!(await attempt({ ...best.plan, faults }))) from += part
+    }
+  }
+  for (const { name } of plan.disks) {
+    const disks = best.plan.disks.filter((disk) => disk.name !== name)
+    if (disks.length > 0) await attempt({ ...best.plan, disks })
+  }
+  if (best.plan.snapshots) await attempt({ ...best.plan, snapshots: false })
+  for (;;) {
+    const durationMs = Math.floor(best.plan.durationMs / 2)
+    if (durationMs < 500 || !(await attempt({ ...best.plan, durationMs }))) break
+  }
+  return { ...best, runs }
+}
