@@ -152,3 +152,53 @@ describe('changed histories', () => {
     expect(rejected).toBeGreaterThan(500)
   })
 })
+
+describe('histories of real disks with snapshots and clones', () => {
+  const step = fc.record({
+    kind: fc.nat(99),
+    disk: fc.nat(20),
+    cell: fc.nat(3),
+    length: fc.integer({ min: 0, max: 6 }),
+  })
+
+  it('are all accepted', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 150 }), (steps) => {
+        const disks = [{ model: new DiskModel(8), data: [0, 0, 0, 0] }]
+        const later: Array<{ at: number; run: () => void }> = []
+        steps.forEach(({ kind, disk, cell, length }, now) => {
+          for (const due of later.filter(({ at }) => at === now)) due.run()
+          const { model, data } = disks[disk % disks.length]!
+          const call = (end: () => void) => later.push({ at: now + 1 + length, run: end })
+          if (kind < 45) {
+            const read = model.beginRead(cell, 1)
+            // Takes effect at its begin or at its end.
+            const early = kind % 2 ? data[cell] : undefined
+            call(() => expect(model.endRead(read, cellBytes(cell, 1, early ?? data[cell]!))).toBeUndefined())
+          } else if (kind < 85) {
+            const value = kind % 4 === 0 ? 0 : model.valuesFor(cell, 1)
+            const write = model.beginWrite(cell, 1, value)
+            if (kind % 2) data[cell] = value
+            call(() => {
+              if (!(kind % 2)) data[cell] = value
+              expect(model.endWrite(write, kind % 5 ? 'acked' : 'unknown')).toBeUndefined()
+            })
+          } else {
+            const token = model.snapshotBegin()
+            const image = [...data]
+            call(() => {
+              disks.push({ model: new DiskModel(8, model.snapshotEnd(token)), data: image })
+            })
+          }
+        })
+        for (const { at, run } of later) if (at >= steps.length) run()
+        for (const { model, data } of disks.toReversed()) {
+          data.forEach((value, cell) => {
+            expect(model.check(cell, cellBytes(cell, 1, value))).toBeUndefined()
+          })
+        }
+      }),
+      { numRuns: 300 },
+    )
+  })
+})

@@ -127,6 +127,8 @@ export class CellHistory {
    * of `pinned` (the snapshots that have not shown yet what they hold).
    */
   prune(oldest: number, pinned: readonly Interval[]): void {
+    // All are judged before any goes: what rules one out may go itself.
+    const dead: number[] = []
     const future = { start: oldest, end: NEVER }
     for (let i = this.zones.length - 1; i >= 0; i--) {
       const zone = this.zones[i]!
@@ -135,8 +137,9 @@ export class CellHistory {
       if (this.zones.length <= MOST_WITNESSES && this.#openReads.some((read) => read.end < zone.last))
         continue
       if (this.#allows(zone, future) || pinned.some((read) => this.#allows(zone, read))) continue
-      this.#forgetAt(i, 'was overwritten long ago')
+      dead.push(i)
     }
+    for (const index of dead) this.#forgetAt(index, 'was overwritten long ago')
   }
 
   /** The history in words, oldest write first. Moments are ticks of the disk's operation clock. */
