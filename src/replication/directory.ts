@@ -2,8 +2,12 @@
  * The directory: egroup → state, length, generation, copies. Cached whole on every CVM (a watched view of
  * `egroup/…`), read synchronously, changed only by compare-and-set. Changes that the owner of a stream makes are
  * guarded by the revision of `owner/<stream>` as well, so that a deposed owner cannot change anything.
+ *
+ * A commit may time out: applied, or not, or not yet. `add` and `update` then look, and go on until they know; they
+ * reject with `TIMEOUT` only when the catalog cannot be read either. `replace` and `remove` leave that to the caller.
+ * The cache is right in all cases, later: the watch tells.
  */
-import { HitherError } from '../base/errors.ts'
+import { codeOf, HitherError } from '../base/errors.ts'
 import type { EgroupId, VDiskId } from '../base/units.ts'
 import { type EgroupRecord, egroupOfKey, encodeRecord, keys } from '../cluster/records.ts'
 import { RecordsView, type Versioned } from '../cluster/records-view.ts'
@@ -62,15 +66,32 @@ export class Directory {
     return found.sort((a, b) => a.entry.value.order - b.entry.value.order)
   }
 
-  /** Adds egroups. `CONFLICT` when the guard does not hold any more. */
+  /** Adds egroups. `STALE_GENERATION` when the guard does not hold any more. */
   async add(records: ReadonlyMap<EgroupId, EgroupRecord>, guard: OwnerGuard): Promise<void> {
     const ids = [...records.keys()]
-    const result = await this.catalog.commit({
+    const [first] = ids
+    if (first === undefined) return
+    const transaction = {
       when: [ownerCondition(guard), ...ids.map((id) => ({ key: keys.egroup(id), revision: 0 }))],
       put: [...records].map(([id, record]) => ({ key: keys.egroup(id), value: encodeRecord(record) })),
-    })
-    if (!result.ok) throw deposed(guard.stream)
-    for (const [id, record] of records) this.view.learn(keys.egroup(id), record, result.revision)
+    }
+    for (;;) {
+      try {
+        const result = await this.catalog.commit(transaction)
+        if (result.ok) {
+          for (const [id, record] of records) this.view.learn(keys.egroup(id), record, result.revision)
+          return
+        }
+      } catch (error) {
+        if (codeOf(error) !== 'TIMEOUT') throw error
+      }
+      // Ids are never used twice: what is there is what an attempt without an answer has put there, all of it at once.
+      if ((await this.refresh(first)) !== undefined) {
+        await Promise.all(ids.map((id) => this.refresh(id)))
+        return
+      }
+      await this.assertHolds(guard)
+    }
   }
 
   /** Replaces a record that still has `revision`. Returns false when it has changed meanwhile. */
@@ -90,7 +111,9 @@ export class Directory {
 
   /**
    * Applies `change` to the current record until it sticks. `change` returns `undefined` to leave it as it is.
-   * Returns the record as it is then, or `undefined` when the egroup is gone. `CONFLICT` when the guard is broken.
+   * Returns the record as it is then, or `undefined` when the egroup is gone. `STALE_GENERATION` when the guard is
+   * broken. `change` must bear to be applied to its own outcome: a commit that was not heard of may have been followed
+   * by somebody else's.
    */
   async update(
     egroup: EgroupId,
@@ -102,12 +125,16 @@ export class Directory {
       if (entry === undefined) return undefined
       const next = change(entry.value)
       if (next === undefined) return entry.value
-      if (await this.replace(egroup, entry.revision, next, guard)) return next
-      if (guard !== undefined) {
-        const owner = await this.catalog.get(keys.owner(guard.stream))
-        if (owner?.revision !== guard.revision) throw deposed(guard.stream)
+      let unheard = false
+      try {
+        if (await this.replace(egroup, entry.revision, next, guard)) return next
+      } catch (error) {
+        if (codeOf(error) !== 'TIMEOUT') throw error
+        unheard = true
       }
+      if (guard !== undefined) await this.assertHolds(guard)
       entry = await this.refresh(egroup)
+      if (unheard && entry !== undefined && isSame(entry.value, next)) return next
     }
   }
 
@@ -117,6 +144,11 @@ export class Directory {
     const result = await this.catalog.commit({ when: [{ key, revision }], remove: [key] })
     if (result.ok) this.view.forget(key, result.revision)
     return result.ok
+  }
+
+  private async assertHolds(guard: OwnerGuard): Promise<void> {
+    const owner = await this.catalog.get(keys.owner(guard.stream))
+    if ((owner?.revision ?? 0) !== guard.revision) throw deposed(guard.stream)
   }
 
   onChange(listener: (egroup: EgroupId, record: EgroupRecord | undefined) => void): () => void {
@@ -130,6 +162,10 @@ export class Directory {
 
 function ownerCondition(guard: OwnerGuard) {
   return { key: keys.owner(guard.stream), revision: guard.revision }
+}
+
+function isSame(a: EgroupRecord, b: EgroupRecord): boolean {
+  return JSON.stringify(a) === JSON.stringify(b)
 }
 
 function deposed(stream: VDiskId): HitherError {
