@@ -1,7 +1,9 @@
 /**
  * Ids that are never used twice. A CVM reserves a range of egroup ids with one compare-and-set, so that opening an
- * egroup costs no extra catalog commit; what is left of a range at a crash is lost, which harms nothing.
+ * egroup costs no extra catalog commit; what is left of a range at a crash is lost, which harms nothing. So is a range
+ * whose commit was not answered: it may have been applied, so the next one is taken.
  */
+import { codeOf } from '../base/errors.ts'
 import type { EgroupId, VDiskId } from '../base/units.ts'
 import type { Catalog } from '../platform/types.ts'
 import { decodeRecord, encodeRecord, keys } from './records.ts'
@@ -13,6 +15,8 @@ export class IdAllocator {
   private next = 0
   private end = 0
   private refill: Promise<void> | undefined
+  /** Grows with each call of `startNewRange`. */
+  private epoch = 0
 
   constructor(catalog: Catalog) {
     this.catalog = catalog
@@ -31,6 +35,7 @@ export class IdAllocator {
   /** Gives up what is left of the reserved range: egroups opened from here on are above the watermark of a later call. */
   startNewRange(): void {
     this.next = this.end
+    this.epoch++
   }
 
   async vdisk(): Promise<VDiskId> {
@@ -44,20 +49,28 @@ export class IdAllocator {
   }
 
   private async reserve(): Promise<void> {
+    const { epoch } = this
     const first = await advance(this.catalog, keys.nextEgroup, EGROUP_RANGE)
+    // A watermark may have been taken above this range meanwhile.
+    if (epoch !== this.epoch) return
     this.next = first
     this.end = first + EGROUP_RANGE
   }
 }
 
+/** Rejects with `TIMEOUT` when the catalog cannot even be read. */
 async function advance(catalog: Catalog, key: string, by: number): Promise<number> {
   for (;;) {
     const entry = await catalog.get(key)
     const value = entry === undefined ? 1 : decodeRecord<number>(entry.value)
-    const result = await catalog.commit({
-      when: [{ key, revision: entry?.revision ?? 0 }],
-      put: [{ key, value: encodeRecord(value + by) }],
-    })
-    if (result.ok) return value
+    try {
+      const result = await catalog.commit({
+        when: [{ key, revision: entry?.revision ?? 0 }],
+        put: [{ key, value: encodeRecord(value + by) }],
+      })
+      if (result.ok) return value
+    } catch (error) {
+      if (codeOf(error) !== 'TIMEOUT') throw error
+    }
   }
 }

@@ -9,10 +9,11 @@
  * `aliveSince` is this CVM's own observation: hold-down times are counted from it, so that a peer that flaps starts
  * again at zero each time.
  */
-import { HitherError } from '../base/errors.ts'
+import { codeOf, type ErrorCode, HitherError } from '../base/errors.ts'
 import type { NodeId } from '../base/units.ts'
 import type { Platform } from '../platform/types.ts'
 import {
+  decodeRecord,
   encodeRecord,
   keys,
   type LeaseRecord,
@@ -21,6 +22,13 @@ import {
   type UsageRecord,
 } from './records.ts'
 import { RecordsView } from './records-view.ts'
+
+/** `join` goes on after these: no answer, or the lease ended or had been granted by a request that was not answered. */
+const JOIN_GOES_ON: ReadonlySet<ErrorCode | undefined> = new Set([
+  'TIMEOUT',
+  'LEASE_EXPIRED',
+  'ALREADY_EXISTS',
+])
 
 export type MembershipListener = (change: { node: NodeId; alive: boolean }) => void
 
@@ -35,6 +43,8 @@ export class Membership {
   private readonly aliveSinceMs = new Map<NodeId, number>()
   private readonly listeners = new Set<MembershipListener>()
   private validUntil = 0
+  /** `lease/<self>`, when last heard of, was this incarnation's. */
+  private listed = false
   private cancelRenewal: () => void = () => {}
   private closed = false
   private readonly onLost: () => void
@@ -73,34 +83,26 @@ export class Membership {
     return new Membership(platform, ttlMs, incarnation, { nodes, leases, usages }, onLost)
   }
 
-  /** Takes the lease. Waits for an earlier incarnation's to end. */
+  /** Takes the lease. Waits for an earlier incarnation's to end, and as long as the catalog does not answer. */
   async join(): Promise<void> {
-    const key = keys.lease(this.self)
-    await this.platform.catalog.grantLease(this.incarnation, this.ttlMs)
-    for (;;) {
-      const sentAt = this.platform.clock.now()
-      if (!(await this.platform.catalog.keepLease(this.incarnation))) {
-        await this.platform.catalog.grantLease(this.incarnation, this.ttlMs)
-      }
-      const result = await this.platform.catalog.commit({
-        when: [{ key, revision: 0 }],
-        put: [{ key, value: encodeRecord({ incarnation: this.incarnation }), lease: this.incarnation }],
-      })
-      if (result.ok) {
-        this.validUntil = sentAt + this.ttlMs * 0.9
-        break
-      }
+    while (!(await this.tryJoin())) {
       await this.platform.clock.sleep(Math.max(10, this.ttlMs / 20))
+      if (this.closed)
+        throw new HitherError('CVM_DOWN', `the CVM of ${this.self} was stopped while it joined`)
     }
     this.scheduleRenewal()
   }
 
-  /** Gives the lease back: peers see this CVM leave at once. */
+  /** Gives the lease back: peers see this CVM leave at once, or when the lease ends if the catalog does not answer. */
   async leave(): Promise<void> {
     this.closed = true
     this.cancelRenewal()
     this.validUntil = 0
-    await this.platform.catalog.revokeLease(this.incarnation)
+    try {
+      await this.platform.catalog.revokeLease(this.incarnation)
+    } catch {
+      // It is not renewed any more.
+    }
     this.close()
   }
 
@@ -187,8 +189,45 @@ export class Membership {
   private leaseChanged(node: NodeId, value: LeaseRecord | undefined): void {
     if (value === undefined) this.aliveSinceMs.delete(node)
     else this.aliveSinceMs.set(node, this.platform.clock.now())
-    if (node === this.self && value === undefined && !this.closed) this.lost()
+    if (node === this.self) {
+      // The end of an earlier incarnation's lease is not the end of this one.
+      const lost = value === undefined && this.listed
+      this.listed = value?.incarnation === this.incarnation
+      if (lost) this.lost()
+    }
     for (const listener of this.listeners) listener({ node, alive: value !== undefined })
+  }
+
+  /** One attempt. The commit of an earlier one may have been applied without an answer: then the key is there. */
+  private async tryJoin(): Promise<boolean> {
+    const { catalog, clock } = this.platform
+    const key = keys.lease(this.self)
+    const own: LeaseRecord = { incarnation: this.incarnation }
+    const sentAt = clock.now()
+    try {
+      if (!(await catalog.keepLease(this.incarnation))) {
+        await catalog.grantLease(this.incarnation, this.ttlMs)
+      }
+      const entry = await catalog.get(key)
+      let revision = entry?.revision
+      if (entry === undefined) {
+        const result = await catalog.commit({
+          when: [{ key, revision: 0 }],
+          put: [{ key, value: encodeRecord(own), lease: this.incarnation }],
+        })
+        if (!result.ok) return false
+        revision = result.revision
+      } else if (decodeRecord<LeaseRecord>(entry.value).incarnation !== this.incarnation) {
+        return false
+      }
+      this.validUntil = sentAt + this.ttlMs * 0.9
+      // News of an earlier incarnation's end that still comes is older, and says nothing any more.
+      this.leases.learn(key, own, revision!)
+      return true
+    } catch (error) {
+      if (!JOIN_GOES_ON.has(codeOf(error))) throw error
+      return false
+    }
   }
 
   private scheduleRenewal(): void {

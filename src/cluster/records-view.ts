@@ -32,8 +32,13 @@ export class RecordsView<T> {
   static async open<T>(catalog: Catalog, prefix: string): Promise<RecordsView<T>> {
     const view = new RecordsView<T>(catalog, prefix)
     view.stopWatch = catalog.watch(prefix, (changes) => view.apply(changes))
-    for (const entry of await catalog.list(prefix)) {
-      if (!isBarrier(entry.key)) view.learn(entry.key, decodeRecord<T>(entry.value), entry.revision)
+    try {
+      for (const entry of await catalog.list(prefix)) {
+        if (!isBarrier(entry.key)) view.learn(entry.key, decodeRecord<T>(entry.value), entry.revision)
+      }
+    } catch (error) {
+      view.close()
+      throw error
     }
     return view
   }
@@ -57,11 +62,12 @@ export class RecordsView<T> {
 
   /** Reads the catalog now, for the case that the cached record turned out to be stale. */
   async refresh(key: string): Promise<Versioned<T> | undefined> {
+    const known = this.entries.get(key)
     const entry = await this.catalog.get(key)
     if (entry === undefined) {
-      const known = this.entries.get(key)
+      // What the watch has told since the question was asked is newer than the answer, and stays.
       if (known !== undefined) this.forget(key, known.revision)
-      return undefined
+      return this.entries.get(key)
     }
     this.learn(key, decodeRecord<T>(entry.value), entry.revision)
     return this.entries.get(key)

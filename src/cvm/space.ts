@@ -46,16 +46,22 @@ export class Space {
     if (this.cancel !== undefined || this.closed) return
     this.cancel = this.clock.after(PUBLISH_INTERVAL_MS, () => {
       this.cancel = undefined
-      void this.publish().catch(() => {})
+      this.publish().catch(() => this.changed())
     })
   }
 
+  /** When it rejects, peers may or may not have heard: it is told again. */
   async publish(): Promise<void> {
     const usage = usageOf(this.store)
     const text = JSON.stringify(usage)
     if (text === this.published || this.closed) return
     this.published = text
-    await this.membership.publishUsage(usage)
+    try {
+      await this.membership.publishUsage(usage)
+    } catch (error) {
+      this.published = ''
+      throw error
+    }
   }
 
   close(): void {
