@@ -8,7 +8,8 @@
  *   3. load the root of the last checkpoint.
  *   4. replay the log behind it (vdisk/replay.ts).
  *   5. serve.
- * A crash in between leaves a higher generation and sealed egroups: the next activation starts over.
+ * A crash in between leaves a higher generation and sealed egroups: the next activation starts over. So does one after
+ * a compare-and-set that was not answered, whether it was applied or not.
  *
  * Hand-over, when a VM moves or its node is healthy again: stop new IO (callers retry), drain, checkpoint, seal,
  * then compare-and-set owner = the other node. It finds nothing to replay.
@@ -44,6 +45,8 @@ import type { Space } from './space.ts'
 
 /** Takeovers of one dead peer that run at the same time. */
 const TAKEOVERS_AT_ONCE = 8
+/** Attempts to record a new owner while the catalog does not answer; each takes as long as its client waits. */
+const GIVE_ATTEMPTS = 3
 /** A target that does not confirm a hand-over in time activates at the first IO instead. Milliseconds. */
 const ADOPT_TIMEOUT_MS = 10_000
 
@@ -310,12 +313,7 @@ export class Ownership {
       revision = entry.revision
     }
     const next: OwnerRecord = { node: to, generation: generation + 1 }
-    const result = await platform.catalog.commit({
-      when: [{ key: keys.owner(id), revision }],
-      put: [{ key: keys.owner(id), value: encodeRecord(next) }],
-    })
-    if (!result.ok) throw new HitherError('STALE_GENERATION', `another CVM owns vDisk ${id} now`)
-    owners.learn(keys.owner(id), next, result.revision)
+    await this.giveTo(id, revision, next)
     try {
       await this.deps.rpc.call(to, METHOD.adopt, { vdisk: id }, [], ADOPT_TIMEOUT_MS)
     } catch {
@@ -329,6 +327,34 @@ export class Ownership {
       generation: next.generation,
       tookMs: round(platform.clock.now() - startedAt),
     })
+  }
+
+  /**
+   * Records the next owner. Without an answer it looks, since the target waits to be told; a `TIMEOUT` in the end leaves
+   * open who owns the vDisk, and whoever is recorded activates it at its next IO.
+   */
+  private async giveTo(id: VDiskId, revision: number, next: OwnerRecord): Promise<void> {
+    const { platform, owners } = this.deps
+    const key = keys.owner(id)
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const result = await platform.catalog.commit({
+          when: [{ key, revision }],
+          put: [{ key, value: encodeRecord(next) }],
+        })
+        if (result.ok) {
+          owners.learn(key, next, result.revision)
+          return
+        }
+      } catch (error) {
+        if (codeOf(error) !== 'TIMEOUT' || attempt === GIVE_ATTEMPTS) throw error
+      }
+      const now = await owners.refresh(key)
+      if (now?.value.node === next.node && now.value.generation === next.generation) return
+      if (now?.revision !== revision) {
+        throw new HitherError('STALE_GENERATION', `another CVM owns vDisk ${id} now`)
+      }
+    }
   }
 
   private async policyOf(record: VDiskRecord): Promise<ContainerRecord> {
