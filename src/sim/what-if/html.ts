@@ -135,7 +135,9 @@ ${DRAWINGS.map((drawing) => drawn(drawing, reports)).join('\n')}
 }
 
 function headOf(report: Report): string {
-  const longest = Math.max(0, ...report.pauses.filter((pause) => pause.hit).map((pause) => pause.pauseMs))
+  const hit = report.pauses.filter((pause) => pause.hit)
+  const longest = Math.max(0, ...hit.map((pause) => pause.pauseMs))
+  const slowest = Math.max(0, ...hit.map((pause) => pause.slowestMs))
   const ended = report.fullRf.every((one) => one.restoredMs !== undefined)
   const restored = Math.max(0, ...report.fullRf.map((one) => one.restoredMs ?? 0))
   const { localBytes, redBytes } = report.traffic
@@ -145,6 +147,7 @@ function headOf(report: Report): string {
     ['p99 of local reads', showOptional(report.latency.readLocal?.p99Ms)],
     ['p99 of writes', showOptional(report.latency.write?.p99Ms)],
     ['longest pause of a VM that was hit', longest === 0 ? '-' : showMs(longest)],
+    ['slowest request of a VM that was hit', slowest === 0 ? '-' : showMs(slowest)],
     ['longest time to full RF', ended ? (restored === 0 ? '-' : showMs(restored)) : 'not within the run'],
   ]
   const ran = report.interrupted

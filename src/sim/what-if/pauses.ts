@@ -1,6 +1,7 @@
 /**
- * How long VMs went without an answer around events that break something. A gap counts for an event when it ended
- * after it; a gap that began before counts whole, because that is what the VM saw.
+ * How long VMs waited around events that break something: the longest time without any answer, and the longest time
+ * that one request took. The two differ when a part of the requests is still answered, from a cache for instance. A gap
+ * counts for an event when it ended after it; one that began before counts whole, because that is what the VM saw.
  */
 import type { NodeId } from '../../base/units.ts'
 import { micros } from './latency-log.ts'
@@ -13,8 +14,12 @@ interface Watch {
   readonly event: string
   readonly atMs: number
   readonly hits: ReadonlySet<string>
-  /** Longest gap so far, by VM. */
-  readonly longest: Map<string, number>
+  readonly worst: Map<string, Worst>
+}
+
+interface Worst {
+  gapMs: number
+  requestMs: number
 }
 
 export class PauseMeter {
@@ -24,30 +29,46 @@ export class PauseMeter {
 
   /** An event happened. `hits`: the VMs that ran on the node it hit. */
   watch(event: string, atMs: number, hits: Iterable<string>): void {
-    this.#watches.push({ event, atMs, hits: new Set(hits), longest: new Map() })
+    this.#watches.push({ event, atMs, hits: new Set(hits), worst: new Map() })
   }
 
-  answered(vm: string, nowMs: number): void {
+  /** `requestMs`: how long the request took that was answered at `nowMs`. */
+  answered(vm: string, nowMs: number, requestMs: number): void {
     const lastMs = this.#lastMs.get(vm)
     this.#lastMs.set(vm, nowMs)
     if (lastMs === undefined) return
-    for (let i = this.#watches.length - 1; i >= 0; i--) {
-      const watch = this.#watches[i]!
+    for (const watch of this.#watches) {
       if (lastMs > watch.atMs + HORIZON_MS) continue
-      const gapMs = nowMs - lastMs
-      if (gapMs > (watch.longest.get(vm) ?? 0)) watch.longest.set(vm, gapMs)
+      let worst = watch.worst.get(vm)
+      if (worst === undefined) {
+        worst = { gapMs: 0, requestMs: 0 }
+        watch.worst.set(vm, worst)
+      }
+      worst.gapMs = Math.max(worst.gapMs, nowMs - lastMs)
+      worst.requestMs = Math.max(worst.requestMs, requestMs)
     }
   }
 
-  /** `waiting`: VMs with requests that were not answered when the run ended at `nowMs`. */
+  /**
+   * Of the VMs that were answered after an event, or wait to be. `waiting`: those with requests that were not answered
+   * when the run ended at `nowMs`.
+   */
   report(nowMs: number, waiting: ReadonlySet<string>): Pause[] {
     const pauses: Pause[] = []
-    for (const { event, atMs, hits, longest } of this.#watches) {
+    for (const { event, atMs, hits, worst } of this.#watches) {
       for (const [vm, lastMs] of this.#lastMs) {
         const openMs = waiting.has(vm) && lastMs <= atMs + HORIZON_MS ? nowMs - lastMs : 0
-        const closedMs = longest.get(vm) ?? 0
-        const pauseMs = micros(Math.max(openMs, closedMs))
-        pauses.push({ event, atMs, vm, hit: hits.has(vm), pauseMs, ended: openMs <= closedMs })
+        const { gapMs, requestMs } = worst.get(vm) ?? { gapMs: 0, requestMs: 0 }
+        if (openMs === 0 && gapMs === 0) continue
+        pauses.push({
+          event,
+          atMs,
+          vm,
+          hit: hits.has(vm),
+          pauseMs: micros(Math.max(openMs, gapMs)),
+          slowestMs: micros(requestMs),
+          ended: openMs <= gapMs,
+        })
       }
     }
     return pauses

@@ -120,6 +120,7 @@ export function parsePlan(text: string, title: string): Plan {
     hasHdd: settings.hddBytes !== 0,
   })
   root.finish()
+  if (vms.length === 0) throw new HitherError('BAD_SETTING', 'vm is missing: write at least one [[vm]]')
   return { title: named, settings, ssd, hdd, nic, vms, events, ...run }
 }
 
@@ -203,7 +204,6 @@ function readVms(root: Section, settings: Plan['settings'], durationMs: number):
       )
     }
   }
-  if (vms.length === 0) throw new HitherError('BAD_SETTING', 'vm is missing: write at least one [[vm]]')
   if (vms.length > VMS_MAX) {
     throw new HitherError('BAD_SETTING', `vm is there ${vms.length} times; ${VMS_MAX} are allowed`)
   }

@@ -88,6 +88,8 @@ export interface Pause {
   /** The VM ran on the node that the event hit. */
   readonly hit: boolean
   readonly pauseMs: number
+  /** The longest time that one request took; what is not answered yet does not count. */
+  readonly slowestMs: number
   /** `false`: it was still waiting when the run ended. */
   readonly ended: boolean
 }

@@ -176,7 +176,7 @@ class WhatIfRun {
     const { now } = this.#sim.loop
     this.#recorder.answered(this.#origins.classify(name, vdisk, write), now - wantedMs)
     if (this.#origins.isRedirected(name)) this.#recorder.redirected(bytes)
-    this.#pauses.answered(name, now - this.#beganMs)
+    this.#pauses.answered(name, now - this.#beganMs, now - wantedMs)
   }
 
   #sample(): void {

@@ -31,7 +31,7 @@ export function reportTable(reports: readonly Report[]): string {
     section('LATENCY', latencyRows(reports)),
     section('LATENCY BY PHASE', phaseLatencyRows(reports)),
     section('BYTES BY PHASE', trafficRows(reports)),
-    section('PAUSES (longest time without an answer)', pauseRows(reports)),
+    section('PAUSES (longest time without any answer; longest time of one request)', pauseRows(reports)),
     section('FULL RF', fullRfRows(reports)),
     section('EVENTS', eventRows(reports)),
     section('SPACE', spaceRows(reports)),
@@ -141,10 +141,11 @@ function pauseRows(reports: readonly Report[]): Row[] {
         pause.event,
         pause.hit ? pause.vm : `longest of the others: ${pause.vm}`,
         pause.ended ? showMs(pause.pauseMs) : `${showMs(pause.pauseMs)}, not over at the end`,
+        showMs(pause.slowestMs),
       ])
     })
   })
-  return rows.length === 0 ? [] : [['', 'AT', 'EVENT', 'VM', 'PAUSE'], ...rows]
+  return rows.length === 0 ? [] : [['', 'AT', 'EVENT', 'VM', 'PAUSE', 'SLOWEST REQUEST'], ...rows]
 }
 
 function eventKey(pause: Pause): string {
