@@ -34,6 +34,11 @@ export interface WhatIfOptions {
   readonly onProgress?: (progress: WhatIfProgress) => void
 }
 
+/**
+ * Hosts learn from the catalog, through watches that lag, which disks are theirs. A disk that is opened after this time
+ * is reached through the host of its VM, as a VM that boots would. Milliseconds.
+ */
+const SETTLE_MS = 1_000
 const FILL_WRITE_BYTES = MiB
 const FILL_DEPTH = 4
 /** The chance of the guests is apart from that of the world, and one VM's apart from another's. */
@@ -132,36 +137,39 @@ class WhatIfRun {
       doneBytes += bytes
       this.#tell('fill', doneBytes / totalBytes)
     }
-    for (const [at, plan] of vms.entries()) {
+    for (const { name, diskBytes, node } of vms) {
       this.#throwIfCancelled()
-      const disk = await this.#cluster.createVDisk(plan.name, {
-        size: plan.diskBytes,
-        vm: plan.name,
-        node: plan.node,
-      })
-      this.#whereabouts.move(plan.name, plan.node)
-      const vdisk = (await this.#cluster.vdiskInfo(plan.name)).id
-      const trace = plan.trace === undefined ? undefined : this.#options.traces?.get(plan.trace.file)
-      if (plan.trace !== undefined && trace === undefined) {
-        throw new HitherError('BAD_SETTING', `vm[${at + 1}].trace ${plan.trace.file} was not loaded`)
-      }
-      const guest = new Guest({
-        plan,
-        disk,
-        loop: this.#sim.loop,
-        random: chance(seed, GUEST_SALT, at),
-        trace,
-        onAnswer: (answered, request, wantedMs) =>
-          this.#answered(answered, vdisk, request.write, request.length, wantedMs),
-      })
-      this.#machines.push({ guest, vdisk })
+      const disk = await this.#cluster.createVDisk(name, { size: diskBytes, vm: name, node })
+      await disk.close()
+      this.#whereabouts.move(name, node)
     }
+    await this.#sim.loop.sleep(SETTLE_MS)
+    for (const [at, plan] of vms.entries()) this.#machines.push(await this.#openMachine(plan, at))
     await Promise.all(
       this.#machines.map(({ guest }, at) =>
         // Machines that boot have the same image: their disks deduplicate, as clones of one template do.
         fill(guest, chance(seed, FILL_SALT, guest.plan.workload === 'boot' ? 0 : at + 1), onFilled),
       ),
     )
+  }
+
+  async #openMachine(plan: VmPlan, at: number): Promise<Machine> {
+    const trace = plan.trace === undefined ? undefined : this.#options.traces?.get(plan.trace.file)
+    if (plan.trace !== undefined && trace === undefined) {
+      throw new HitherError('BAD_SETTING', `vm[${at + 1}].trace ${plan.trace.file} was not loaded`)
+    }
+    const disk = await this.#cluster.openVDisk(plan.name)
+    const vdisk = (await this.#cluster.vdiskInfo(plan.name)).id
+    const guest = new Guest({
+      plan,
+      disk,
+      loop: this.#sim.loop,
+      random: chance(this.#plan.seed, GUEST_SALT, at),
+      trace,
+      onAnswer: (answered, request, wantedMs) =>
+        this.#answered(answered, vdisk, request.write, request.length, wantedMs),
+    })
+    return { guest, vdisk }
   }
 
   #throwIfCancelled(): void {
