@@ -32,6 +32,7 @@ const HELP = `npm run sim -- [options]
   --plan FILE           run a plan that was printed by a failure
   --check-determinism   run each seed twice and compare
   --nightly             fail when a rare path was never reached
+  --trace               every event and fault of the run, to stderr
   --no-shrink           do not shorten a failure
   --json                one JSON line at the end`
 
@@ -54,6 +55,7 @@ async function main(): Promise<number> {
       plan: { type: 'string' },
       'check-determinism': { type: 'boolean', default: false },
       nightly: { type: 'boolean', default: false },
+      trace: { type: 'boolean', default: false },
       'no-shrink': { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
@@ -90,7 +92,7 @@ async function main(): Promise<number> {
   })
   for (; seeds < count && Date.now() < deadline && !interrupted; ) {
     const plan = values.plan === undefined ? planOf(first + seeds, values) : readPlan(values.plan)
-    let result = await runPlan(plan)
+    let result = await runPlan(plan, values.trace ? (line) => console.error(line) : undefined)
     if (values['check-determinism'] && result.violations.length === 0) {
       const again = await runPlan(plan)
       if (again.hash !== result.hash) {

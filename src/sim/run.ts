@@ -15,6 +15,7 @@ import { OwnerCheck } from './check/owners.ts'
 import { DiskModel } from './check/register.ts'
 import { settledFaults } from './check/settled.ts'
 import { openSimCluster, type SimCluster } from './cluster.ts'
+import { describeFault } from './schedule/fault.ts'
 import { Operator } from './schedule/operator.ts'
 import type { Plan } from './schedule/plan.ts'
 import { Tally } from './tally.ts'
@@ -23,7 +24,8 @@ import { Library } from './workload/library.ts'
 
 /** After the last fault: requests have ended, and RF is whole again, within these times. Virtual ms. */
 const ANSWERS_WITHIN_MS = 120_000
-const WHOLE_WITHIN_MS = 300_000
+/** An unlisted copy may stay for 300 s (curator/unlisted.ts), and is looked for now and then. */
+const WHOLE_WITHIN_MS = 900_000
 const OWNER_LOOK_MS = 50
 /** A run that needs more virtual time than this is stuck. */
 const RUN_MAX_MS = 3_600_000
@@ -40,11 +42,13 @@ export interface RunResult {
   readonly hash: string
 }
 
-export async function runPlan(plan: Plan): Promise<RunResult> {
+/** @param trace hears of every event and fault, a line each. */
+export async function runPlan(plan: Plan, trace?: (line: string) => void): Promise<RunResult> {
   const violations: string[] = []
   const tally = new Tally()
   let sim: SimCluster | undefined
   const report = (what: string): void => {
+    trace?.(`${at(sim)} VIOLATION ${what}`)
     if (violations.length < VIOLATIONS_MAX && !violations.includes(what)) violations.push(what)
   }
   const stray = (reason: unknown): void => report(`crash: ${describe(reason)}`)
@@ -53,7 +57,7 @@ export async function runPlan(plan: Plan): Promise<RunResult> {
   try {
     sim = await openSimCluster({ seed: plan.seed, settings: plan.settings })
     const { loop } = sim
-    const body = new Run(plan, sim, tally, report)
+    const body = new Run(plan, sim, tally, report, trace)
       .all()
       .catch((error: unknown) => report(`crash: ${describe(error)}`))
     await Promise.race([body, loop.sleep(RUN_MAX_MS).then(() => report('progress: the run does not end'))])
@@ -74,9 +78,17 @@ class Run {
   private readonly sim: SimCluster
   private readonly tally: Tally
   private readonly report: (what: string) => void
+  private readonly trace: ((line: string) => void) | undefined
   private readonly loads: DiskLoad[] = []
 
-  constructor(plan: Plan, sim: SimCluster, tally: Tally, report: (what: string) => void) {
+  constructor(
+    plan: Plan,
+    sim: SimCluster,
+    tally: Tally,
+    report: (what: string) => void,
+    trace: ((line: string) => void) | undefined,
+  ) {
+    this.trace = trace
     this.plan = plan
     this.sim = sim
     this.tally = tally
@@ -106,7 +118,9 @@ class Run {
     const library = new Library(sim, this.loads, deps)
     for (const load of this.loads) load.start()
     if (plan.snapshots) library.start()
-    const operator = new Operator(sim, tally)
+    const operator = new Operator(sim, tally, (fault) =>
+      this.trace?.(`${at(sim)} FAULT ${describeFault(fault)}`),
+    )
     const begun = loop.now
     await operator.run(plan.faults)
     await loop.sleep(Math.max(0, begun + plan.durationMs - loop.now))
@@ -126,8 +140,12 @@ class Run {
   private async settle(): Promise<void> {
     const { loop, cluster } = this.sim
     const deadline = loop.now + WHOLE_WITHIN_MS
-    for (;;) {
-      await loop.sleep((this.plan.settings.holdDownMs ?? 0) + (this.plan.settings.rebuildDelayMs ?? 0))
+    for (
+      let waitMs = (this.plan.settings.holdDownMs ?? 0) + (this.plan.settings.rebuildDelayMs ?? 0);
+      ;
+      waitMs *= 2
+    ) {
+      await loop.sleep(waitMs)
       let faults: string[]
       try {
         await cluster.runCurator()
@@ -153,7 +171,7 @@ class Run {
       await cluster.deleteVDisk(name)
     }
     const deadline = loop.now + WHOLE_WITHIN_MS
-    for (;;) {
+    for (let waitMs = 5_000; ; waitMs *= 2) {
       await cluster.runCurator().catch(() => undefined)
       const { storedBytes, egroups, copies } = cluster.stats()
       if (storedBytes === 0 && egroups === 0) return
@@ -163,7 +181,7 @@ class Run {
         )
         return
       }
-      await loop.sleep(5_000)
+      await loop.sleep(waitMs)
     }
   }
 
@@ -183,11 +201,19 @@ class Run {
   private async listen(): Promise<void> {
     for await (const event of this.sim.cluster.events()) {
       this.tally.event(event)
+      if (this.trace !== undefined) {
+        const { at: _at, time: _time, type, ...rest } = event
+        this.trace(`${at(this.sim)} ${type} ${JSON.stringify(rest)}`)
+      }
       if (event.type === 'error' && (event.code === 'INTERNAL' || this.plan.faults.length === 0)) {
         this.report(`error: ${event.where}: ${event.code}: ${event.message}`)
       }
     }
   }
+}
+
+function at(sim: SimCluster | undefined): string {
+  return (sim?.loop.now ?? 0).toFixed(3).padStart(12)
 }
 
 function describe(reason: unknown): string {

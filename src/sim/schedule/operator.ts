@@ -15,9 +15,12 @@ export class Operator {
   private readonly down = new Set<NodeId>()
   private readonly jobs = new Set<Promise<unknown>>()
   private readonly isolated = new Set<NodeId>()
+  private readonly onFault: (fault: TimedFault) => void
   private over = false
 
-  constructor(sim: SimCluster, tally: Tally) {
+  /** @param onFault hears of each fault when it begins. */
+  constructor(sim: SimCluster, tally: Tally, onFault: (fault: TimedFault) => void) {
+    this.onFault = onFault
     this.sim = sim
     this.tally = tally
   }
@@ -29,6 +32,7 @@ export class Operator {
     for (const { at, fault } of schedule) {
       if (start + at > loop.now) await loop.sleep(start + at - loop.now)
       this.tally.fault(fault.do)
+      this.onFault({ at, fault })
       this.begin(fault)
     }
   }

@@ -65,12 +65,12 @@ export function drawPlan(seed: number, random: Random, options: PlanOptions = {}
   const durationMs = options.durationMs ?? 15_000 + random.below(20_000)
   const names = Array.from({ length: nodes }, (_, i) => `node-${i + 1}`)
   const patterns = ['random', 'sequential', 'hot', 'zipf', 'unaligned'] as const
+  const vms = [1, 2, 3].map((number) => ({ vm: `vm-${number}`, node: pick(random, names) }))
   const disks = Array.from(
     { length: 2 + random.below(3) },
     (_, i): PlannedDisk => ({
       name: `disk-${i + 1}`,
-      vm: `vm-${1 + random.below(3)}`,
-      node: pick(random, names),
+      ...vms[random.below(vms.length)]!,
       cells: 8 * (32 + random.below(480)),
       pattern: pick(random, patterns),
       clients: 1 + random.below(3),
@@ -90,7 +90,7 @@ export function drawPlan(seed: number, random: Random, options: PlanOptions = {}
       leaseTtlMs: pick(random, [500, 2_000]),
       holdDownMs: pick(random, [1_000, 5_000]),
       rebuildDelayMs: pick(random, [1_000, 10_000]),
-      curatorIntervalMs: pick(random, [3_000, 10_000]),
+      curatorIntervalMs: pick(random, [5_000, 20_000]),
       ioDeadlineMs: 60_000,
       cacheBytes: pick(random, [0, 256 * 1024, 4 * MiB]),
       mapBytes: 1 * MiB,
@@ -159,7 +159,7 @@ function drawFault(
     pick<() => Fault>(random, [
       () => ({ do: 'rot', node: damaged, share: 0.05, forMs }),
       () => ({ do: 'bad-sectors', node: damaged, share: 0.02, forMs }),
-      () => ({ do: 'slow-device', node, ms: pick(random, [20, 200, 3_000]), forMs }),
+      () => ({ do: 'slow-device', node: damaged, ms: pick(random, [20, 200, 3_000]), forMs }),
       () => ({ do: 'dead-device', node: damaged }),
     ])()
   const clocks = (): Fault =>

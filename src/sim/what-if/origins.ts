@@ -3,7 +3,7 @@
  * read waited for another node, at the same moment as it answers; so the growth of that counter since the vDisk's last
  * answer belongs to this one.
  */
-import type { ClusterEvent } from '../../api.ts'
+import type { ClusterEvent, NodeStatus } from '../../api.ts'
 import type { NodeId, VDiskId } from '../../base/units.ts'
 import type { SimCluster } from '../cluster.ts'
 import type { Whereabouts } from './pauses.ts'
@@ -25,6 +25,11 @@ export class Origins {
   constructor(sim: SimCluster, whereabouts: Whereabouts) {
     this.#sim = sim
     this.#whereabouts = whereabouts
+  }
+
+  /** Where the paths lead now; from here on, events tell. */
+  begin(nodes: readonly NodeStatus[]): void {
+    for (const { node, path } of nodes) if (path !== node) this.#redirects.set(node, path)
   }
 
   onEvent(event: ClusterEvent): void {

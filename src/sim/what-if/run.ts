@@ -39,6 +39,8 @@ export interface WhatIfOptions {
  * is reached through the host of its VM, as a VM that boots would. Milliseconds.
  */
 const SETTLE_MS = 1_000
+/** Of the cluster's settings (api.ts). */
+const HOLD_DOWN_DEFAULT_MS = 30_000
 const FILL_WRITE_BYTES = MiB
 const FILL_DEPTH = 4
 /** The chance of the guests is apart from that of the world, and one VM's apart from another's. */
@@ -97,9 +99,10 @@ class WhatIfRun {
   async run(): Promise<Report> {
     const { loop } = this.#sim
     const listening = new AbortController()
-    void this.#listen(listening.signal)
     try {
       await this.#prepare()
+      this.#origins.begin(this.#cluster.status().nodes)
+      void this.#listen(listening.signal)
       this.#beganMs = loop.now
       this.#recorder = new Recorder(this.#cluster.stats())
       for (const event of this.#plan.events) loop.after(event.atMs, () => void this.#perform(event))
@@ -143,7 +146,7 @@ class WhatIfRun {
       await disk.close()
       this.#whereabouts.move(name, node)
     }
-    await this.#sim.loop.sleep(SETTLE_MS)
+    await this.#settle()
     for (const [at, plan] of vms.entries()) this.#machines.push(await this.#openMachine(plan, at))
     await Promise.all(
       this.#machines.map(({ guest }, at) =>
@@ -151,6 +154,16 @@ class WhatIfRun {
         fill(guest, chance(seed, FILL_SALT, guest.plan.workload === 'boot' ? 0 : at + 1), onFilled),
       ),
     )
+  }
+
+  /** A young cluster may have hosts whose path had to go to a peer at first: it returns after the hold-down time. */
+  async #settle(): Promise<void> {
+    const { loop } = this.#sim
+    const deadline = loop.now + (this.#plan.settings.holdDownMs ?? HOLD_DOWN_DEFAULT_MS) + 10 * SETTLE_MS
+    do {
+      this.#throwIfCancelled()
+      await loop.sleep(SETTLE_MS)
+    } while (loop.now < deadline && this.#cluster.status().nodes.some(({ node, path }) => path !== node))
   }
 
   async #openMachine(plan: VmPlan, at: number): Promise<Machine> {
