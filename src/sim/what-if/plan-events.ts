@@ -1,10 +1,9 @@
 /** The `[[event]]` entries of a plan: what happens when, and whether there will be such a target at that time. */
 import type { EventAction, EventPlan, VmPlan } from './plan.ts'
-import { checkNode } from './plan.ts'
 import type { Section } from './section.ts'
+import { DEVICE_BYTES_MIN } from './section.ts'
 
 const ACTIONS = ['migrate', 'fail', 'hang', 'recover', 'add-node', 'remove-node', 'fail-device'] as const
-const DEVICE_BYTES_MIN = 64 * 2 ** 20
 
 /** What events may refer to. */
 export interface EventScope {
@@ -38,16 +37,11 @@ function readAction(
   nodes: number,
   scope: EventScope,
 ): EventAction {
-  const node = (key: string): string => {
-    const id = section.requiredText(key)
-    checkNode(section, key, id, nodes)
-    return id
-  }
   switch (action) {
     case 'migrate': {
       const vm = section.requiredText('vm')
       if (!scope.vms.some((one) => one.name === vm)) throw section.bad('vm', 'is the name of a [[vm]]')
-      return { do: action, vm, to: node('to') }
+      return { do: action, vm, to: section.requiredNode('to', nodes) }
     }
     case 'add-node': {
       const ssdBytes = section.size('ssd', DEVICE_BYTES_MIN)
@@ -71,7 +65,7 @@ function readAction(
       return { do: action, device }
     }
     default:
-      return { do: action, node: node('node') }
+      return { do: action, node: section.requiredNode('node', nodes) }
   }
 }
 

@@ -10,7 +10,7 @@ import { GiB, KiB, MiB, type NodeId, SECTOR_BYTES, VDISK_BYTES_MAX } from '../..
 import { type DeviceModel, HDD, SSD } from '../../platform/sim/device-models.ts'
 import { readDevice } from './plan-devices.ts'
 import { readEvents } from './plan-events.ts'
-import { Section } from './section.ts'
+import { DEVICE_BYTES_MIN, Section } from './section.ts'
 
 export const WORKLOADS = [
   'random-read',
@@ -75,7 +75,6 @@ export interface Plan {
 /** All data of a run is really kept, in memory: a bound that a laptop can bear. */
 const KEPT_BYTES_MAX = 4 * GiB
 const VMS_MAX = 256
-const DEVICE_BYTES_MIN = 64 * MiB
 const WINDOWS = 60
 const WINDOW_MIN_MS = 100
 const WINDOWS_MAX = 2_000
@@ -187,8 +186,7 @@ function readVms(root: Section, settings: Plan['settings'], durationMs: number):
   for (const section of root.sections('vm')) {
     const count = section.whole('count', 1, VMS_MAX) ?? 1
     const name = section.requiredText('name')
-    const node = section.text('node')
-    if (node !== undefined) checkNode(section, 'node', node, settings.nodes)
+    const node = section.node('node', settings.nodes)
     const template = readVm(section, durationMs)
     section.finish()
     for (let i = 0; i < count; i++) {
@@ -260,10 +258,4 @@ function readTrace(section: Section, workload: WorkloadName): VmPlan['trace'] {
   }
   if (file === undefined) throw section.clash('trace', 'is missing: the path of a trace file')
   return { file, speed: speed ?? 1, skipMs: skipMs ?? 0 }
-}
-
-/** Refuses what is not one of `node-1` … `node-N`. */
-export function checkNode(section: Section, key: string, node: string, nodes: number): void {
-  const number = Number(/^node-([1-9]\d*)$/.exec(node)?.[1])
-  if (!(number <= nodes)) throw section.bad(key, `is one of node-1 … node-${nodes}`)
 }

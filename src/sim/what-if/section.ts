@@ -3,7 +3,11 @@
  * right; a key that nobody asked for is refused too, because a misspelt setting that is ignored gives a wrong answer.
  */
 import { HitherError } from '../../base/errors.ts'
+import { MiB, type NodeId } from '../../base/units.ts'
 import { durationOf, sizeOf } from './quantities.ts'
+
+/** The smallest device that a cluster takes (embedded/settings.ts). */
+export const DEVICE_BYTES_MIN = 64 * MiB
 
 export type Fields = Readonly<Record<string, unknown>>
 
@@ -31,6 +35,19 @@ export class Section {
 
   requiredText(key: string): string {
     return this.#required(key, this.text(key))
+  }
+
+  /** One of `node-1` … `node-N`. */
+  node(key: string, nodes: number): NodeId | undefined {
+    const value = this.#take(key)
+    if (value === undefined) return undefined
+    const number = Number(/^node-([1-9]\d*)$/.exec(String(value))?.[1])
+    if (!(number <= nodes)) throw this.bad(key, `is one of node-1 … node-${nodes}`)
+    return String(value)
+  }
+
+  requiredNode(key: string, nodes: number): NodeId {
+    return this.#required(key, this.node(key, nodes))
   }
 
   /** Bytes, from `min` up. A bare number is bytes. */
