@@ -54,14 +54,11 @@ function readAction(
     }
     case 'fail-device': {
       const device = section.requiredText('device')
-      const [, owner, tier] = /^(node-[1-9]\d*)\.(ssd|hdd)0$/.exec(device) ?? []
-      if (owner === undefined || (tier === 'hdd' && !scope.hasHdd)) {
-        throw section.bad(
-          'device',
-          `is a device like "node-1.ssd0"${scope.hasHdd ? ' or "node-1.hdd0"' : ''}`,
-        )
+      const [, number, tier] = /^node-([1-9]\d*)\.(ssd|hdd)0$/.exec(device) ?? []
+      if (!(Number(number) <= nodes) || (tier === 'hdd' && !scope.hasHdd)) {
+        const or = scope.hasHdd ? ' or "node-1.hdd0"' : ''
+        throw section.bad('device', `is a device like "node-1.ssd0"${or} of one of ${nodes} nodes`)
       }
-      checkNode(section, 'device', owner, nodes)
       return { do: action, device }
     }
     default:
