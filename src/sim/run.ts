@@ -25,6 +25,8 @@ import { Library } from './workload/library.ts'
 /** After the last fault: requests have ended, and RF is whole again, within these times. Virtual ms. */
 const ANSWERS_WITHIN_MS = 120_000
 /** An unlisted copy may stay for 300 s (curator/unlisted.ts), and is looked for now and then. */
+/** A scan that lost a frame waits for its answer (replication/methods.ts: 60 s), more than once. */
+const JOBS_WITHIN_MS = 600_000
 const WHOLE_WITHIN_MS = 900_000
 const OWNER_LOOK_MS = 50
 /** A run that needs more virtual time than this is stuck. */
@@ -59,7 +61,7 @@ export async function runPlan(plan: Plan, trace?: (line: string) => void): Promi
     const { loop } = sim
     const body = new Run(plan, sim, tally, report, trace)
       .all()
-      .catch((error: unknown) => report(`crash: ${describe(error)}`))
+      .catch((error: unknown) => report(brokenBy(error)))
     await Promise.race([body, loop.sleep(RUN_MAX_MS).then(() => report('progress: the run does not end'))])
   } catch (error) {
     report(`crash: the cluster does not open: ${describe(error)}`)
@@ -125,15 +127,27 @@ class Run {
     await operator.run(plan.faults)
     await loop.sleep(Math.max(0, begun + plan.durationMs - loop.now))
     const ended = operator.end()
-    await this.within(ANSWERS_WITHIN_MS, 'requests and operators are not done', async () => {
-      await ended
-      await library.stop()
-      await Promise.all(this.loads.map((load) => load.stop()))
-    })
+    await this.within(
+      ANSWERS_WITHIN_MS,
+      () => this.loads.flatMap((load) => [...load.underWay]),
+      async () => {
+        await library.stop()
+        await Promise.all(this.loads.map((load) => load.stop()))
+      },
+    )
+    await this.within(
+      JOBS_WITHIN_MS,
+      () => operator.pending,
+      () => ended,
+    )
     await this.settle()
     for (const load of this.loads) await load.readAll()
     if (plan.deleteAll) await this.deleteAll()
-    await this.within(ANSWERS_WITHIN_MS, 'the cluster does not close', () => sim.close())
+    await this.within(
+      ANSWERS_WITHIN_MS,
+      () => 'close',
+      () => sim.close(),
+    )
   }
 
   /** Scans until the cluster is whole. */
@@ -185,10 +199,17 @@ class Run {
     }
   }
 
-  private async within(ms: number, what: string, work: () => Promise<void>): Promise<void> {
+  private async within(
+    ms: number,
+    pending: () => Iterable<string>,
+    work: () => Promise<void>,
+  ): Promise<void> {
     let done = false
     const late = this.sim.loop.sleep(ms).then(() => {
-      if (!done) throw new Error(`progress: ${what} ${ms} virtual ms after the last fault`)
+      if (!done)
+        throw new Error(
+          `progress: ${ms} virtual ms after the last fault this is not done: ${[...pending()].join('; ')}`,
+        )
     })
     try {
       await Promise.race([work(), late])
@@ -214,6 +235,11 @@ class Run {
 
 function at(sim: SimCluster | undefined): string {
   return (sim?.loop.now ?? 0).toFixed(3).padStart(12)
+}
+
+function brokenBy(error: unknown): string {
+  const message = error instanceof Error ? error.message : ''
+  return message.startsWith('progress: ') ? message : `crash: ${describe(error)}`
 }
 
 function describe(reason: unknown): string {

@@ -13,7 +13,7 @@ export class Operator {
   private readonly tally: Tally
   /** Nodes whose CVM is being kept down. */
   private readonly down = new Set<NodeId>()
-  private readonly jobs = new Set<Promise<unknown>>()
+  private readonly jobs = new Map<Promise<unknown>, string>()
   private readonly isolated = new Set<NodeId>()
   private readonly onFault: (fault: TimedFault) => void
   private over = false
@@ -46,7 +46,12 @@ export class Operator {
     for (const node of this.isolated) world.catalogServer.faults.heal(node)
     for (const { chaos } of world.disks.values()) calm(chaos)
     for (const node of [...this.down]) this.start(node)
-    await Promise.all(this.jobs)
+    await Promise.all(this.jobs.keys())
+  }
+
+  /** What was asked for, and is not done. */
+  get pending(): Iterable<string> {
+    return this.jobs.values()
   }
 
   private begin(fault: Fault): void {
@@ -56,10 +61,13 @@ export class Operator {
       case 'crash':
       case 'hang':
       case 'power-loss':
-        this.job(this.fail(fault.do, [fault.node], fault.forMs))
+        this.job(fault.do, this.fail(fault.do, [fault.node], fault.forMs))
         return
       case 'blackout':
-        this.job(this.fail('power-loss', cluster.nodes, fault.forMs).then(() => undefined))
+        this.job(
+          fault.do,
+          this.fail('power-loss', cluster.nodes, fault.forMs).then(() => undefined),
+        )
         return
       case 'cut':
         this.for(fault.forMs, network.faults.cut(fault.from, fault.to, fault.oneWay))
@@ -99,7 +107,7 @@ export class Operator {
         this.damage(fault)
         return
       case 'dead-device':
-        this.job(cluster.failDevice(`${fault.node}.ssd0`))
+        this.job(fault.do, cluster.failDevice(`${fault.node}.ssd0`))
         return
       case 'drift':
         world.clockOf(fault.node).drift(fault.partsPerMillion)
@@ -108,16 +116,17 @@ export class Operator {
         world.clockOf(fault.node).step(fault.ms)
         return
       case 'migrate':
-        if (cluster.nodes.includes(fault.to)) this.job(cluster.migrateVm(fault.vm, { to: fault.to }))
+        if (cluster.nodes.includes(fault.to))
+          this.job(fault.do, cluster.migrateVm(fault.vm, { to: fault.to }))
         return
       case 'curator':
-        this.job(cluster.runCurator())
+        this.job(fault.do, cluster.runCurator())
         return
       case 'add-node':
-        this.job(cluster.addNode())
+        this.job(fault.do, cluster.addNode())
         return
       case 'remove-node':
-        this.job(cluster.removeNode(fault.node))
+        this.job(fault.do, cluster.removeNode(fault.node))
         return
     }
   }
@@ -158,7 +167,7 @@ export class Operator {
 
   private start(node: NodeId): void {
     if (!this.down.delete(node)) return
-    this.job(this.startAgain(node))
+    this.job(`start of ${node}`, this.startAgain(node))
   }
 
   private async startAgain(node: NodeId): Promise<void> {
@@ -182,7 +191,7 @@ export class Operator {
   }
 
   /** What an operator asks for may be refused at such a moment. */
-  private job(work: Promise<unknown>): void {
+  private job(what: string, work: Promise<unknown>): void {
     const done: Promise<unknown> = work
       .catch((error: unknown) =>
         this.tally.mark(
@@ -190,7 +199,7 @@ export class Operator {
         ),
       )
       .finally(() => this.jobs.delete(done))
-    this.jobs.add(done)
+    this.jobs.set(done, `${what} since ${this.sim.loop.now.toFixed(0)} ms`)
   }
 }
 

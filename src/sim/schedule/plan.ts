@@ -62,7 +62,7 @@ export function drawPlan(seed: number, random: Random, options: PlanOptions = {}
   const rf = options.rf ?? (nodes >= 4 && random.below(3) === 0 ? 3 : 2)
   const drawn = pick<Theme>(random, DRAWN_THEMES)
   const theme = options.theme ?? drawn
-  const durationMs = options.durationMs ?? 15_000 + random.below(20_000)
+  const durationMs = options.durationMs ?? 5_000 + random.below(15_000)
   const names = Array.from({ length: nodes }, (_, i) => `node-${i + 1}`)
   const patterns = ['random', 'sequential', 'hot', 'zipf', 'unaligned'] as const
   const vms = [1, 2, 3].map((number) => ({ vm: `vm-${number}`, node: pick(random, names) }))
@@ -78,7 +78,7 @@ export function drawPlan(seed: number, random: Random, options: PlanOptions = {}
       thinkMs: options.thinkMs ?? pick(random, [20, 60, 200]),
     }),
   )
-  const gapMs = options.faultEveryMs ?? pick(random, [1_500, 3_000, 6_000])
+  const gapMs = options.faultEveryMs ?? pick(random, [700, 1_500, 4_000])
   return {
     seed,
     settings: {
@@ -87,7 +87,7 @@ export function drawPlan(seed: number, random: Random, options: PlanOptions = {}
       ssdBytes: pick(random, [96, 128, 256]) * MiB,
       hddBytes: random.below(2) === 0 ? 0 : 256 * MiB,
       nodesPerBlock: nodes === 8 ? 2 : 1,
-      leaseTtlMs: pick(random, [500, 2_000]),
+      leaseTtlMs: pick(random, [2_000, 4_000]),
       holdDownMs: pick(random, [1_000, 5_000]),
       rebuildDelayMs: pick(random, [1_000, 10_000]),
       curatorIntervalMs: pick(random, [5_000, 20_000]),

@@ -42,6 +42,8 @@ export class DiskLoad {
   private readonly deps: LoadDeps
   private running: Promise<void>[] = []
   private stopped = false
+  /** Requests that were not answered yet. */
+  readonly underWay = new Set<string>()
   private position = 0
 
   constructor(plan: PlannedDisk, disk: VDisk, model: DiskModel, deps: LoadDeps) {
@@ -74,9 +76,14 @@ export class DiskLoad {
       await loop.sleep(random.below(2 * this.plan.thinkMs))
       if (this.stopped) return
       const [first, count] = this.place()
-      if (random.below(1000) < this.plan.readShare * 1000) await this.read(first, count, false)
-      else if (random.below(12) === 0) await this.trim(first, count)
+      const what =
+        random.below(1000) < this.plan.readShare * 1000 ? 'read' : random.below(12) === 0 ? 'trim' : 'write'
+      const name = `${what} of cells ${first}+${count} of ${this.plan.name} since ${loop.now.toFixed(0)} ms`
+      this.underWay.add(name)
+      if (what === 'read') await this.read(first, count, false)
+      else if (what === 'trim') await this.trim(first, count)
       else await this.write(first, count)
+      this.underWay.delete(name)
     }
   }
 
