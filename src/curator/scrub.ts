@@ -1,13 +1,14 @@
 /**
  * Scrub, seen by the leader: drives every node over its own copies, all nodes side by side. On request each gets a whole
  * pass at once. In the background a node gets one step a scan, and a new pass a day after the last one began, so that a
- * settled cluster reads a little and writes nothing.
+ * settled cluster reads a little and writes next to nothing: what is open when a pass begins is sealed, to be read, too.
  */
 import type { EgroupId, NodeId } from '../base/units.ts'
 import { MiB } from '../base/units.ts'
 import { BULK_TIMEOUT_MS, METHOD } from '../replication/methods.ts'
 import type { CuratorContext } from './context.ts'
 import type { ScrubStepAnswer, ScrubStepHeader } from './scrub-node.ts'
+import { sealAllOpen } from './seal-streams.ts'
 
 const STEP_BYTES = 64 * MiB
 const PASS_MS = 24 * 60 * 60 * 1000
@@ -35,6 +36,7 @@ export class Scrub {
 
   /** A whole pass over every live node. */
   async all(): Promise<ScrubResult> {
+    await sealAllOpen(this.context)
     return this.onEachNode(async (node, add) => {
       let after: EgroupId | undefined = 0
       while (after !== undefined) after = add(await this.step(node, after))
@@ -45,9 +47,13 @@ export class Scrub {
   /** One step for every live node that is due. */
   async some(): Promise<ScrubResult> {
     const now = this.context.platform.clock.now()
+    const isDue = (pass: NodePass | undefined): boolean =>
+      pass === undefined || (pass.next === undefined && now - pass.startedAt >= PASS_MS)
+    const due = this.context.membership.aliveMembers().some(({ node }) => isDue(this.passes.get(node)))
+    if (due) await sealAllOpen(this.context)
     return this.onEachNode(async (node, add) => {
       let pass = this.passes.get(node)
-      if (pass === undefined || (pass.next === undefined && now - pass.startedAt >= PASS_MS)) {
+      if (pass === undefined || isDue(pass)) {
         pass = { startedAt: now, next: 0 }
         this.passes.set(node, pass)
       }

@@ -5,7 +5,8 @@
  * WHAT A CLUSTER MUST SURVIVE, without a wrong byte and with all IO answered once the fault is over:
  *   any number of CVMs that crash, hang, or lose their power (un-synced writes lost, torn, re-ordered), one after the
  *   other or all at once; frames lost, doubled, late, overtaken; nodes cut off from each other one way or both, or from
- *   the catalog; the catalog gone, or restarted; clocks that drift and jump; moves, snapshots, clones, deletes and
+ *   the catalog; the catalog gone for a time (its leases then get their whole time again, as after an election in etcd),
+ *   or gone with all nodes (every lease ends); clocks that drift and jump; moves, snapshots, clones, deletes and
  *   background scans at any of these moments; and lasting damage (rot, unreadable sectors, lost or misdirected
  *   writes, a dead device) on the devices of up to RF-1 nodes, as long as another valid copy can be reached.
  *
@@ -25,7 +26,6 @@ export type Fault =
       readonly forMs: number
     }
   | { readonly do: 'isolate' | 'isolate-from-catalog'; readonly node: NodeId; readonly forMs: number }
-  | { readonly do: 'catalog-restart' }
   | { readonly do: 'catalog-down'; readonly forMs: number }
   | { readonly do: 'lose-switch'; readonly forMs: number }
   | {

@@ -80,9 +80,6 @@ export class Operator {
         this.isolated.add(fault.node)
         this.for(fault.forMs, () => catalog.faults.heal(fault.node))
         return
-      case 'catalog-restart':
-        catalog.restart()
-        return
       case 'catalog-down':
         catalog.faults.down = true
         this.for(fault.forMs, () => {
@@ -154,8 +151,11 @@ export class Operator {
   ): Promise<void> {
     const standing = nodes.filter((node) => !this.down.has(node))
     for (const node of standing) this.down.add(node)
-    if (how === 'power-loss') await this.sim.losePower(standing)
-    else {
+    if (how === 'power-loss') {
+      await this.sim.losePower(standing)
+      // Nobody is left who could serve under a lease that a restart of the catalog ends early.
+      if (nodes.length === this.sim.cluster.nodes.length) this.sim.world.catalogServer.restart()
+    } else {
       const hang = how === 'hang'
       await Promise.all(
         standing.map((node) => this.sim.cluster.failCvm(node, { hang }).catch(() => undefined)),

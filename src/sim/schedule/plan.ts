@@ -150,7 +150,6 @@ function drawFault(
       () => ({ do: 'cut', from: node, to: other, oneWay: random.below(2) === 0, forMs }),
       () => ({ do: 'isolate', node, forMs }),
       () => ({ do: 'isolate-from-catalog', node, forMs }),
-      () => ({ do: 'catalog-restart' }),
       () => ({ do: 'catalog-down', forMs: forMs / 2 }),
       () => ({ do: 'lose-switch', forMs }),
       () => ({ do: 'bad-network', loss: 0.02, duplication: 0.05, reorder: 0.1, forMs }),
