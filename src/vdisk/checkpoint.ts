@@ -5,29 +5,27 @@
  *      what they change from here on is dirty again, and is behind P in the log.
  *   2. Append the copies as slices of the vDisk's own stream; tell each parent where its page is now.
  *   3. The same for every inner level, bottom-up, to the root. Inner pages change only here.
- *   4. One compare-and-set puts (root, levels, P) into the catalog, guarded by ownership.
+ *   4. One compare-and-set puts (root, levels, P) into the catalog, guarded by ownership and by the root before it
+ *      (root-writer.ts).
  * A crash before 4: the old root and the old position still hold, the new pages are garbage for the Curator. After 4:
  * frames before P are not needed for replay any more. Pages are never changed in place, so a snapshot is a kept root.
  */
 
 import { isZero } from '../base/bytes.ts'
-import { asHitherError, HitherError } from '../base/errors.ts'
-import { encodeRecord, keys, type RootRecord } from '../cluster/records.ts'
+import { asHitherError } from '../base/errors.ts'
+import type { RootRecord } from '../cluster/records.ts'
 import { KIND_PAGE } from '../extent-store/types.ts'
-import type { Catalog } from '../platform/types.ts'
-import type { OwnerGuard } from '../replication/directory.ts'
 import type { CommitQueue } from './commit-queue.ts'
 import { PAGE_BYTES, type Page, type PageMap } from './page-map.ts'
+import type { RootWriter } from './root-writer.ts'
 
 /** Pages appended between two turns of the event loop, so that a checkpoint does not hold up IO. */
 const PAGES_PER_STEP = 64
 
 export interface CheckpointDeps {
-  readonly vdisk: number
   readonly map: PageMap
   readonly queue: CommitQueue
-  readonly catalog: Catalog
-  readonly guard: OwnerGuard
+  readonly roots: RootWriter
   /** `flush` durability: the log up to here must be durable before the root may point past it. */
   readonly syncLog: () => Promise<void>
 }
@@ -40,11 +38,7 @@ export async function writeCheckpoint(deps: CheckpointDeps): Promise<RootRecord>
   for (let level = 0; level <= map.levels; level++) await writeLevel(deps, map.takeDirty(level))
   await deps.syncLog()
   const record: RootRecord = { root: map.root, levels: map.levels, replay, mappedBlocks }
-  const result = await deps.catalog.commit({
-    when: [{ key: keys.owner(deps.vdisk), revision: deps.guard.revision }],
-    put: [{ key: keys.root(deps.vdisk), value: encodeRecord(record) }],
-  })
-  if (!result.ok) throw new HitherError('STALE_GENERATION', `another CVM owns vDisk ${deps.vdisk} now`)
+  await deps.roots.put(record)
   return record
 }
 

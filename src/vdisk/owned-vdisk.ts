@@ -28,6 +28,7 @@ import { PageMap } from './page-map.ts'
 import { type KeepSlices, Prefetcher } from './prefetcher.ts'
 import { ReadPath } from './read-path.ts'
 import { Reducer } from './reduce.ts'
+import { RootWriter } from './root-writer.ts'
 import { WritePath } from './write-path.ts'
 
 /** Log bytes after which a checkpoint starts: bounds the replay of a takeover. */
@@ -63,6 +64,7 @@ export class OwnedVDisk {
   private readonly prefetcher: Prefetcher
   private readonly reads: ReadPath
   private readonly writes: WritePath
+  private readonly roots: RootWriter
   private readonly checkpointing = new Mutex()
   private checkpointAt = 0
   private checkpointRunning: Promise<void> | undefined
@@ -78,6 +80,7 @@ export class OwnedVDisk {
     this.generation = generation
     this.stream = stream
     this.services = services
+    this.roots = new RootWriter(services.catalog, guard)
     this.counters = new VDiskCounters(services.counters)
     const loader = (ref: { egroup: number; slot: number }) => loadPageWords(services.reader, ref)
     this.map = new PageMap(root.root, root.levels, root.mappedBlocks, loader, services.pages)
@@ -315,11 +318,9 @@ export class OwnedVDisk {
   private async checkpointLocked(): Promise<RootRecord> {
     this.checkpointAt = this.queue.logged
     return writeCheckpoint({
-      vdisk: this.id,
       map: this.map,
       queue: this.queue,
-      catalog: this.services.catalog,
-      guard: this.guard,
+      roots: this.roots,
       syncLog: () => (this.policy.durability === 'flush' ? this.stream.sync() : Promise.resolve()),
     })
   }
