@@ -417,7 +417,7 @@ export class Cvm implements StoragePort {
 
   /** Answers peers from now on. */
   private serve(): void {
-    servePeers(this.rpc, this.stores)
+    servePeers(this.rpc, this.stores, this.directory)
     const owner = new OwnerPort(this.ownership, this.platform)
     servePort(this.rpc, (from) => (isHost(from) ? this : owner))
   }

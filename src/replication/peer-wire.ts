@@ -1,7 +1,12 @@
 /**
- * The extent store of a node over RPC: `PeerStore` asks, `servePeers` answers. Nothing here decides anything.
+ * The extent store of a node over RPC: `PeerStore` asks, `servePeers` answers.
+ *
+ * A request may arrive long after its caller has given up on it. Most bear that: they carry a generation and an offset,
+ * or ask for what stays true (a slot that a reclaim found dead is never referred to again, see curator/reclaim.ts). To
+ * drop a copy does not: the node may have got the copy again, and be listed for it. So the directory has the last word.
  */
 import { Bitset } from '../base/bitset.ts'
+import { HitherError } from '../base/errors.ts'
 import type { EgroupId, Generation, NodeId, SlotIndex, Tier } from '../base/units.ts'
 import type {
   AppendRequest,
@@ -12,6 +17,7 @@ import type {
   SlotSummary,
   StoredSlice,
 } from '../extent-store/types.ts'
+import type { Directory } from './directory.ts'
 import { BULK_TIMEOUT_MS, CALL_TIMEOUT_MS, METHOD } from './methods.ts'
 import type { NewCopy, NodeStore, NodeStores, PullRequest } from './node-store.ts'
 import type { RpcEndpoint } from './rpc.ts'
@@ -163,8 +169,12 @@ export class PeerStore implements NodeStore {
   }
 }
 
-/** Answers peers' calls from `stores.of(self)`. */
-export function servePeers(rpc: RpcEndpoint, stores: NodeStores): void {
+/** Answers peers' calls from `stores.of(self)`. A copy is dropped only while the directory does not list it. */
+export function servePeers(
+  rpc: RpcEndpoint,
+  stores: NodeStores,
+  directory: Pick<Directory, 'refresh'>,
+): void {
   const store = stores.of(stores.self)
   rpc.handle(METHOD.createCopy, async (copy: NewCopy) => {
     await store.createCopy(copy)
@@ -199,6 +209,13 @@ export function servePeers(rpc: RpcEndpoint, stores: NodeStores): void {
     header: await store.slots(header.egroup),
   }))
   rpc.handle(METHOD.dropCopy, async (header: { egroup: EgroupId }) => {
+    const entry = await directory.refresh(header.egroup)
+    if (entry?.value.copies.some((copy) => copy.node === stores.self)) {
+      throw new HitherError(
+        'CONFLICT',
+        `${stores.self} is listed for egroup ${header.egroup}: its copy stays`,
+      )
+    }
     await store.dropCopy(header.egroup)
     return {}
   })
