@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * The program `hither`: puts the served cluster together for `hither start`, and is the client of a running one for
- * everything else. The engine is loaded only to start a cluster, so that the other commands answer at once.
+ * everything else. The engine is loaded only to start or simulate a cluster, so that the other commands answer at once.
  *
  * Signals: the first SIGINT, SIGTERM or SIGHUP asks the command to end in good order; a second one ends the process on
  * the spot.
@@ -12,6 +12,8 @@ import type { Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { EXIT_INTERRUPTED } from './cli/exit-codes.ts'
 import { runCli } from './cli/program.ts'
+import { readTrace } from './replay/read-trace.ts'
+import { simulateCommand } from './sim/what-if/command.ts'
 
 const stop = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -24,18 +26,19 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 process.stdout.on('error', () => {})
 process.stderr.on('error', () => {})
 
+const io = {
+  stdin: process.stdin,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  env: process.env,
+  cwd: process.cwd(),
+  signal: stop.signal,
+  self: calledAs(process.argv[1] ?? 'hither'),
+  version: version(),
+}
 const code = await runCli(
   process.argv.slice(2),
-  {
-    stdin: process.stdin,
-    stdout: process.stdout,
-    stderr: process.stderr,
-    env: process.env,
-    cwd: process.cwd(),
-    signal: stop.signal,
-    self: calledAs(process.argv[1] ?? 'hither'),
-    version: version(),
-  },
+  io,
   async () => {
     const [{ openCluster }, { serveNbd }, { serveControl }] = await Promise.all([
       import('./index.ts'),
@@ -44,6 +47,7 @@ const code = await runCli(
     ])
     return { openCluster, serveNbd, serveControl }
   },
+  [simulateCommand(io, { readTrace })],
 )
 const flushed = Promise.all([written(process.stdout), written(process.stderr)])
 // A reader may take its time, but not when we were asked to end.

@@ -2,16 +2,14 @@
  * `npm run replay -- FILE`: what each locality policy does on a real block trace after its VM moved. A composition
  * root: reads the file, plays it (replay/simulate.ts), prints. Exit codes: 0 done, 1 failed, 2 usage, 3 not found.
  */
-import { readFile } from 'node:fs/promises'
-import { promisify } from 'node:util'
-import { gunzip } from 'node:zlib'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import type { LocalityPolicyName } from './api.ts'
 import { HitherError } from './base/errors.ts'
 import { createLocalityPolicy, LOCALITY_POLICY_NAMES } from './locality/create-policy.ts'
+import { readTrace } from './replay/read-trace.ts'
 import { figuresOf, formatReport, mebibytes, type ReplayRow } from './replay/report.ts'
 import { type Accounting, type SimulateResult, simulate } from './replay/simulate.ts'
-import { formatOfName, parseTrace, TRACE_FORMATS, type Trace, type TraceFormat } from './replay/trace.ts'
+import { TRACE_FORMATS, type Trace, type TraceFormat } from './replay/trace.ts'
 
 interface ReplayOptions {
   readonly format?: TraceFormat
@@ -59,7 +57,7 @@ async function main(): Promise<void> {
   program.parse()
   const file = program.args[0]!
   const options = program.opts<ReplayOptions>()
-  const trace = await load(file, options.format)
+  const trace = await readTrace(file, options.format)
   const lastSeconds = trace.timeMs[trace.length - 1]! / 1_000
   if (options.moveAt > lastSeconds) {
     throw new HitherError(
@@ -78,20 +76,6 @@ async function main(): Promise<void> {
     `${trace.length} requests in ${lastSeconds.toFixed(0)} s; the VM moves at ${options.moveAt} s, and then reads ${readMiB} MiB, ${neverMiB} MiB of it not written since the move.\n`,
   )
   console.log(formatReport(rows))
-}
-
-async function load(file: string, wanted: TraceFormat | undefined): Promise<Trace> {
-  const format = wanted ?? formatOfName(file)
-  if (format === undefined) {
-    throw new HitherError(
-      'BAD_ARGUMENT',
-      `the name of ${file} does not tell its format; say --format ${TRACE_FORMATS.join('|')}`,
-    )
-  }
-  const stored = await readFile(file)
-  const zipped = stored[0] === 0x1f && stored[1] === 0x8b
-  const bytes = zipped ? await promisify(gunzip)(stored) : stored
-  return parseTrace(bytes, format)
 }
 
 function replay(trace: Trace, policy: LocalityPolicyName, moveAt: number): ReplayRow {

@@ -15,19 +15,22 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 cluster not reachabl
 
 /**
  * Runs one command line (without the program's name) and resolves with its exit code. Never rejects. `loadStartParts`
- * brings what `start` needs.
+ * brings what `start` needs; `more` are commands of other parts of the program.
  */
 export async function runCli(
   argv: readonly string[],
   io: CliIo,
   loadStartParts: () => Promise<StartParts>,
+  more: readonly Command[] = [],
 ): Promise<number> {
   const outputGone = new AbortController()
   const onOutputError = () => outputGone.abort()
   io.stdout.on('error', onOutputError)
   const signal = AbortSignal.any([io.signal, outputGone.signal])
   try {
-    await makeProgram(io, bindTo(io, signal), loadStartParts).parseAsync(argv, { from: 'user' })
+    const program = makeProgram(io, bindTo(io, signal), loadStartParts)
+    for (const command of more) program.addCommand(command)
+    await program.parseAsync(argv, { from: 'user' })
     return EXIT_DONE
   } catch (error) {
     // Whoever read our output has seen enough (`| head`): nothing to say, and nobody to say it to.

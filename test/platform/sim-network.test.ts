@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { seededRandom } from '../../src/platform/real/random.ts'
 import { SimLoop } from '../../src/platform/sim/loop.ts'
-import { ONE_GBE, TEN_GBE } from '../../src/platform/sim/network-model.ts'
+import { ONE_GBE, placeByNumber, switchOf, TEN_GBE } from '../../src/platform/sim/network-model.ts'
 import { SimNetwork, type SimNetworkOptions } from '../../src/platform/sim/sim-network.ts'
 import { bytesOf, runNetworkTests, textOf } from '../conformance/network-suite.ts'
 
@@ -117,4 +117,178 @@ it('counts what it carried by distance', async () => {
   own!.send(far!.self, [new Uint8Array(100)])
   await loop.sleep(10)
   expect(network.carried).toEqual({ sameNode: 1, sameRack: 10, crossRack: 100 })
+})
+
+describe('what a cut, a duplicate and a close must not do', () => {
+  it('tells nothing of a missing peer over a cut, either way', async () => {
+    for (const [from, to] of [
+      ['node-1', 'node-9'],
+      ['node-9', 'node-1'],
+    ] as const) {
+      const { loop, network, a } = pair()
+      const down: string[] = []
+      a.onPeerDown((peer) => down.push(peer))
+      const end = network.faults.cut(from, to, true)
+      a.send('node-9', [bytesOf('x')])
+      await loop.sleep(10)
+      expect(down).toEqual([])
+      end()
+      a.send('node-9', [bytesOf('x')])
+      await loop.sleep(10)
+      expect(down).toEqual(['node-9'])
+    }
+  })
+
+  it('a duplicate bears the bytes sent, whatever the receiver did to the first', async () => {
+    const { loop, network, a, b } = pair()
+    const got: string[] = []
+    b.onFrame((_, frame) => {
+      got.push(textOf(frame))
+      frame.fill(0)
+    })
+    network.faults.duplication = 1
+    a.send('node-2', [bytesOf('twice')])
+    await loop.sleep(10)
+    expect(got).toEqual(['twice', 'twice'])
+  })
+
+  it('news of a close comes once, before the frames of the next endpoint, whatever befalls frames', async () => {
+    for (let seed = 0; seed < 100; seed++) {
+      const loop = new SimLoop()
+      const network = new SimNetwork(loop, seededRandom(seed))
+      const a = network.endpoint('node-1')
+      const first = network.endpoint('node-2')
+      const log: string[] = []
+      a.onFrame(() => log.push('frame'))
+      a.onPeerDown(() => log.push('down'))
+      a.send('node-2', [bytesOf('x')])
+      await loop.sleep(10)
+      Object.assign(network.faults, { loss: 0.2, duplication: 0.2, reorder: 0.2 })
+      await first.close()
+      network.endpoint('node-2').send('node-1', [bytesOf('next')])
+      await loop.sleep(20)
+      expect(log.filter((what) => what === 'down')).toHaveLength(1)
+      expect(log[0]).toBe('down')
+    }
+  })
+})
+
+it('groups of a partition do not reach each other, others reach all', async () => {
+  const loop = new SimLoop()
+  const network = new SimNetwork(loop, seededRandom(3))
+  const names = ['node-1', 'node-2', 'node-3', 'node-4']
+  const got: string[] = []
+  const endpoints = names.map((name) => {
+    const endpoint = network.endpoint(name)
+    endpoint.onFrame((from) => got.push(`${from.slice(-1)}${name.slice(-1)}`))
+    return endpoint
+  })
+  const everyPair = async (): Promise<string[]> => {
+    got.length = 0
+    for (const from of endpoints) for (const to of names) if (to !== from.self) from.send(to, [])
+    await loop.sleep(10)
+    return got.sort()
+  }
+  const all = await everyPair()
+  expect(all).toHaveLength(12)
+  const end = network.faults.partition([['node-1', 'node-2'], ['node-3']])
+  const across = ['13', '31', '23', '32']
+  expect(await everyPair()).toEqual(all.filter((way) => !across.includes(way)))
+  end()
+  network.faults.partition({ from: ['node-1', 'node-2'], to: ['node-4'] })
+  expect(await everyPair()).toEqual(all.filter((way) => way !== '14' && way !== '24'))
+  expect(network.faults.injected.cut).toBe(6)
+  network.faults.heal()
+  expect(await everyPair()).toEqual(all)
+  expect(() => network.faults.partition([['node-1'], ['node-1']])).toThrow(/two groups/)
+})
+
+it('a cut also holds for what would arrive over it', async () => {
+  const { loop, network, a, got } = pair()
+  network.faults.delay = 1
+  network.faults.delayMs = { min: 50, max: 50 }
+  a.send('node-2', [bytesOf('late')])
+  await loop.sleep(10)
+  const end = network.faults.isolate('node-2')
+  await loop.sleep(100)
+  end()
+  expect([got, network.faults.injected.cut]).toEqual([[], 1])
+})
+
+it('a delayed frame holds up those behind it', async () => {
+  const { loop, network, a, got } = pair()
+  network.faults.delay = 1
+  a.send('node-2', [bytesOf('1')])
+  network.faults.calm()
+  a.send('node-2', [bytesOf('2')])
+  await loop.sleep(0.9)
+  expect(got).toEqual([])
+  await loop.sleep(250)
+  expect(got).toEqual(['1', '2'])
+})
+
+describe('switches and racks', () => {
+  it('spreads pairs over both switches, the same for both ways', () => {
+    const homes = Array.from({ length: 200 }, (_, i) => switchOf('node-1', `node-${i + 2}`))
+    const onA = homes.filter((home) => home === 'tor-a').length
+    expect(onA).toBeGreaterThan(70)
+    expect(onA).toBeLessThan(130)
+    expect(homes).toEqual(homes.map((_, i) => switchOf(`node-${i + 2}`, 'node-1')))
+  })
+
+  it('counts as failed over only the pairs of the lost switch', async () => {
+    const { loop, network, a, got } = pair()
+    const home = switchOf('node-1', 'node-2')
+    network.faults.loseSwitch(home === 'tor-a' ? 'tor-b' : 'tor-a')
+    a.send('node-2', [bytesOf('stays')])
+    expect(network.faults.injected.failover).toBe(0)
+    network.faults.heal()
+    network.faults.loseSwitch(home)
+    a.send('node-2', [bytesOf('moves')])
+    await loop.sleep(10)
+    expect([got, network.faults.injected.failover]).toEqual([['stays', 'moves'], 1])
+  })
+
+  it('the uplink of a rack is shared by its nodes', async () => {
+    const slowest = async (): Promise<number> => {
+      const loop = new SimLoop()
+      const network = new SimNetwork(loop, seededRandom(3))
+      let last = 0
+      for (let i = 1; i <= 16; i++) {
+        network.endpoint(`node-${100 * 16 + i}`).onFrame(() => {
+          last = loop.now
+        })
+      }
+      for (let i = 1; i <= 16; i++) {
+        const from = network.endpoint(`host:node-${i}`)
+        from.send(`node-${100 * 16 + i}`, [new Uint8Array(1_000_000)])
+      }
+      await loop.sleep(100)
+      return last
+    }
+    const took = await slowest()
+    const lonely = 1000 * (1_000_000 / TEN_GBE.bytesPerSecond)
+    // Half of 16 nodes or so on each uplink of four times a port: about twice as long as a port takes.
+    expect(took).toBeGreaterThan(1.4 * lonely)
+    expect(took).toBeLessThan(3.5 * lonely)
+  })
+
+  it('places nodes by number, sixteen a rack or as told, and a host with its node', () => {
+    expect(placeByNumber('host:node-5', 16)).toEqual({ node: 'node-5', block: 2, rack: 1 })
+    expect(placeByNumber('node-17', 16)).toEqual({ node: 'node-17', block: 5, rack: 2 })
+    expect(placeByNumber('node-17', 32).rack).toBe(1)
+    expect(placeByNumber('observer', 16)).toEqual({ node: 'observer', block: 1, rack: 1 })
+  })
+})
+
+it('costs one event a frame, and repeats itself', async () => {
+  const run = async (): Promise<readonly [number, string]> => {
+    const { loop, a } = pair()
+    for (let i = 0; i < 500; i++) a.send('node-2', [new Uint8Array(100)])
+    await loop.sleep(100)
+    return [loop.fired, loop.hash]
+  }
+  const first = await run()
+  expect(first[0]).toBe(501)
+  expect(await run()).toEqual(first)
 })

@@ -56,7 +56,7 @@ describe('npm run replay', () => {
   it.each([
     ['no file', [], 2, /missing required argument/],
     ['a file that is not there', ['nothing.lis'], 3, /nothing\.lis/],
-    ['a name without a format', [file('c.bin', lines)], 2, /say --format vscsi\|lis\|fiu/],
+    ['a name without a format', [file('c.bin', lines)], 2, /it is one of vscsi, lis, fiu/],
     [
       'another policy',
       [file('d.lis', lines), '--policy', 'magic'],

@@ -1,63 +1,116 @@
 /**
- * What goes wrong between nodes. May be changed at any time; all off at first. A cut swallows frames in silence: nobody is
- * told, as with a cable that was pulled. Between endpoints of one node nothing goes wrong.
+ * What goes wrong on the simulated network, and how often it did. Everything may be changed at any time.
+ *
+ * Faults concern frames between different nodes; within a node there is no network. Chance (loss, duplication, re-order,
+ * delay) is drawn when a frame is sent. A cut holds for what is sent over it, and for what would arrive over it. Lost
+ * frames vanish: no `onPeerDown`, as no packet tells of it.
  */
+import { HitherError } from '../../base/errors.ts'
+import type { NodeId } from '../../base/units.ts'
+import { SWITCHES, type SwitchName } from './network-model.ts'
 
-export type SwitchName = 'tor-a' | 'tor-b'
+/** Uniform in `min` … `max`, ms. */
+export interface MsRange {
+  readonly min: number
+  readonly max: number
+}
+
+/**
+ * Groups that do not reach each other, while nodes in none of them reach all; or one way: nothing from the nodes of
+ * `from` arrives at those of `to`.
+ */
+export type Partition =
+  | ReadonlyArray<readonly NodeId[]>
+  | { readonly from: readonly NodeId[]; readonly to: readonly NodeId[] }
+
+/**
+ * Frames by what happened to them. `cut`: vanished at a partition or isolated node. `noSwitch`: vanished with both
+ * switches lost. `failover`: carried by the other switch of their pair. The rest is by chance.
+ */
+export interface NetworkFaultCounts {
+  loss: number
+  duplication: number
+  reorder: number
+  delay: number
+  cut: number
+  noSwitch: number
+  failover: number
+}
+
+type Cut = (from: NodeId, to: NodeId) => boolean
 
 export class NetworkFaults {
-  /** Probability that a frame is lost. */
+  /** Probability that a frame vanishes. */
   loss = 0
-  /** Probability that a frame comes twice. */
+  /** Probability that a frame arrives a second time, by a time of `reorderMs` later. */
   duplication = 0
-  /** Probability that later frames overtake a frame. */
+  /** Probability that a frame is held up by a time of `reorderMs` while later ones overtake it. */
   reorder = 0
-  /** Probability that a frame, and all behind it, come late; and by how much, ms. */
+  /** Probability that a frame, and with it those behind it, is held up by a time of `delayMs`. */
   delay = 0
-  delayMs = { min: 1, max: 100 }
-  /** Frames that met a fault, by kind. */
-  readonly injected = { loss: 0, duplication: 0, reorder: 0, delay: 0, cut: 0 }
-  readonly #cuts = new Set<{ readonly from: string; readonly to: string }>()
-  readonly #isolated = new Map<string, number>()
-  readonly #lostSwitches = new Set<SwitchName>()
+  /** A choice: many round trips, well under any timeout. */
+  reorderMs: MsRange = { min: 0.2, max: 5 }
+  /** A choice: up to the smallest retransmission timeout of Linux's TCP, 200 ms. */
+  delayMs: MsRange = { min: 1, max: 200 }
+  readonly injected: NetworkFaultCounts = {
+    loss: 0,
+    duplication: 0,
+    reorder: 0,
+    delay: 0,
+    cut: 0,
+    noSwitch: 0,
+    failover: 0,
+  }
+  readonly #cuts = new Set<Cut>()
+  readonly #lost = new Set<SwitchName>()
 
-  /** Frames from one node to another vanish; both ways unless `oneWay`. Returns what ends it. */
-  cut(from: string, to: string, oneWay: boolean): () => void {
-    const cuts = oneWay
-      ? [{ from, to }]
-      : [
-          { from, to },
-          { from: to, to: from },
-        ]
-    for (const cut of cuts) this.#cuts.add(cut)
-    return () => {
-      for (const cut of cuts) this.#cuts.delete(cut)
+  /**
+   * Adds a partition to those there are; returns what ends this one.
+   * @throws `BAD_ARGUMENT` when a node is in two groups
+   */
+  partition(partition: Partition): () => void {
+    if ('from' in partition) {
+      const [from, to] = [new Set(partition.from), new Set(partition.to)]
+      return this.#add((sender, receiver) => from.has(sender) && to.has(receiver))
     }
+    const groupOf = new Map<NodeId, number>()
+    for (const [group, nodes] of partition.entries()) {
+      for (const node of nodes) {
+        if ((groupOf.get(node) ?? group) !== group) {
+          throw new HitherError(
+            'BAD_ARGUMENT',
+            `${node} is in two groups of the partition; give it one place`,
+          )
+        }
+        groupOf.set(node, group)
+      }
+    }
+    return this.#add((sender, receiver) => {
+      const [one, other] = [groupOf.get(sender), groupOf.get(receiver)]
+      return one !== undefined && other !== undefined && one !== other
+    })
   }
 
-  /** Frames between a node and all others vanish. Returns what ends it. */
-  isolate(node: string): () => void {
-    this.#isolated.set(node, (this.#isolated.get(node) ?? 0) + 1)
-    let ended = false
-    return () => {
-      if (ended) return
-      ended = true
-      const left = (this.#isolated.get(node) ?? 1) - 1
-      if (left > 0) this.#isolated.set(node, left)
-      else this.#isolated.delete(node)
-    }
+  /** Cuts the way between two nodes, or only that from the first to the second. Returns what ends it. */
+  cut(from: NodeId, to: NodeId, oneWay = false): () => void {
+    return this.partition(oneWay || from === to ? { from: [from], to: [to] } : [[from], [to]])
   }
 
-  /** With one of the two switches of each rack gone, the other carries all; with both, nothing leaves a node. */
+  /** Cuts the node off from all others, both ways. Returns what ends it. */
+  isolate(node: NodeId): () => void {
+    return this.#add((sender, receiver) => sender === node || receiver === node)
+  }
+
+  /** Pairs on this switch (in every rack) go over the other, with half of the bandwidth. No frame is lost by it. */
   loseSwitch(name: SwitchName): void {
-    this.#lostSwitches.add(name)
+    this.#lost.add(name)
   }
 
   restoreSwitch(name: SwitchName): void {
-    this.#lostSwitches.delete(name)
+    this.#lost.delete(name)
   }
 
-  /** The probabilities go back to zero. */
+  /** No more faults by chance. Cuts and lost switches stay. */
   calm(): void {
     this.loss = 0
     this.duplication = 0
@@ -65,22 +118,33 @@ export class NetworkFaults {
     this.delay = 0
   }
 
-  /** All is well again. */
+  /** Ends every fault. Counts stay. */
   heal(): void {
     this.calm()
     this.#cuts.clear()
-    this.#isolated.clear()
-    this.#lostSwitches.clear()
+    this.#lost.clear()
   }
 
-  isCut(from: string, to: string): boolean {
-    if (this.#lostSwitches.size === 2 || this.#isolated.has(from) || this.#isolated.has(to)) return true
-    for (const cut of this.#cuts) if (cut.from === from && cut.to === to) return true
+  isCut(from: NodeId, to: NodeId): boolean {
+    for (const cut of this.#cuts) if (cut(from, to)) return true
     return false
   }
 
-  /** Share of the bandwidth that is left. */
-  get bandwidth(): number {
-    return this.#lostSwitches.size === 1 ? 0.5 : 1
+  /** The switch that carries what belongs on `home`, or `undefined` when both are lost. */
+  carrier(home: SwitchName): SwitchName | undefined {
+    if (!this.#lost.has(home)) return home
+    return SWITCHES.find((name) => !this.#lost.has(name))
+  }
+
+  /** Part of a lane's bandwidth there is: with one switch lost, its pairs and those of the other share the ports. */
+  get bandwidthShare(): number {
+    return this.#lost.size === 0 ? 1 : 0.5
+  }
+
+  #add(cut: Cut): () => void {
+    this.#cuts.add(cut)
+    return () => {
+      this.#cuts.delete(cut)
+    }
   }
 }

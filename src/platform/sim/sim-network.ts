@@ -1,60 +1,83 @@
 /**
- * The external network in virtual time. A frame waits for the card of its sender (bytes over bandwidth), then takes its
- * latency, and arrives behind the frames sent to the same peer before it, unless a fault lets others overtake it.
+ * The external network of the simulated world: frames in virtual time, over modelled NICs and switches
+ * (network-model.ts), with faults (network-faults.ts). A frame is one event of the loop, a duplicate another.
  *
- * Life and death are as on a real network of one process (real/loopback-network.ts): a frame is meant for the endpoint
- * that was open when it was sent; closing drops what is under way from and to it, and tells whoever ever exchanged a
- * frame with it; whoever sends to a name that is not there is told, too. All of that over the same way as frames, so
- * a cut between the two swallows such news.
+ * Time. A frame leaves when its lanes (the sender's port, and the uplink of its rack) have served what was
+ * sent before it, and arrives after a latency drawn for it. Frames of one endpoint to another never arrive in another
+ * order than sent, unless a fault makes them.
+ *
+ * Life and death are those of the loopback network (real/loopback-network.ts): a frame is meant for the endpoint that was
+ * open when it was sent; who exchanged frames with an endpoint that closes is told, and so is who sends to a name that
+ * is not there. Such news travels as long as a frame (there and back for a refusal), in order with the frames, also
+ * those of the next endpoint of the name; a cut or the loss of both switches swallows it.
  */
 import { HitherError } from '../../base/errors.ts'
+import type { NodeId } from '../../base/units.ts'
 import type { Network, Random } from '../types.ts'
 import type { SimLoop } from './loop.ts'
-import { NetworkFaults } from './network-faults.ts'
+import { type MsRange, NetworkFaults } from './network-faults.ts'
 import {
-  defaultPlace,
+  type Distance,
+  distanceOf,
+  Lane,
   latencyMs,
   type NicModel,
   type Place,
-  SAME_NODE_BYTES_PER_SECOND,
+  placeByNumber,
   SAME_NODE_MS,
+  type SwitchName,
+  switchOf,
   TEN_GBE,
 } from './network-model.ts'
 
-/** An overtaken frame comes so many ms late at most. */
-const OVERTAKEN_MS = 50
-
 export interface SimNetworkOptions {
-  /** Default 10 GbE. */
+  /** Of all NICs; default 10 GbE. */
   readonly model?: NicModel
-  /** The card of a node that has another one. */
-  readonly modelOf?: (node: string) => NicModel | undefined
+  /** The NIC of a node that has another one. */
+  readonly modelOf?: (node: NodeId) => NicModel | undefined
+  /** Default: by the number at the end of the name (`placeByNumber`). */
   readonly placeOf?: (endpoint: string) => Place
+  /** Of the default `placeOf`; default 16. */
+  readonly nodesPerRack?: number
 }
 
-/** Bytes carried so far, by how far they went. */
-export interface CarriedBytes {
-  sameNode: number
-  sameRack: number
-  crossRack: number
+/** Four chassis of four nodes. */
+const NODES_PER_RACK = 16
+
+/** Two frames of a flow are at least so far apart, about the smallest packet of 10 GbE: rounding cannot swap them. */
+const ARRIVAL_GAP_MS = 0.0001
+
+/** The way from one name to another. Outlives the endpoints. */
+interface Flow {
+  readonly from: Place
+  readonly to: Place
+  readonly distance: Distance
+  readonly model: NicModel
+  readonly lanes: readonly Lane[]
+  readonly home: SwitchName
+  /** When the last frame in order arrives. */
+  lastMs: number
 }
 
 export class SimNetwork {
   readonly faults = new NetworkFaults()
-  readonly carried: CarriedBytes = { sameNode: 0, sameRack: 0, crossRack: 0 }
+  /** Bytes of frames sent so far, lost ones too, by how far they had to go. */
+  readonly carried: Record<Distance, number> = { sameNode: 0, sameRack: 0, crossRack: 0 }
   readonly #loop: SimLoop
   readonly #random: Random
-  readonly #options: SimNetworkOptions
+  readonly #modelOf: (node: NodeId) => NicModel
+  readonly #placeOf: (endpoint: string) => Place
   readonly #endpoints = new Map<string, Endpoint>()
-  /** By node: when its card has sent what it was given. */
-  readonly #cardFreeAt = new Map<string, number>()
-  /** By pair of endpoints: when the last frame in order arrives. */
-  readonly #lastArrival = new Map<string, number>()
+  /** By sender and receiver. */
+  readonly #flows = new Map<string, Map<string, Flow>>()
+  readonly #lanes = new Map<string, Lane>()
 
   constructor(loop: SimLoop, random: Random, options: SimNetworkOptions = {}) {
+    const { model = TEN_GBE, nodesPerRack = NODES_PER_RACK } = options
     this.#loop = loop
     this.#random = random
-    this.#options = options
+    this.#modelOf = (node) => options.modelOf?.(node) ?? model
+    this.#placeOf = options.placeOf ?? ((endpoint) => placeByNumber(endpoint, nodesPerRack))
   }
 
   /** Opens the endpoint `name`. Throws `IN_USE` while one of this name is open. */
@@ -62,111 +85,196 @@ export class SimNetwork {
     if (this.#endpoints.has(name)) {
       throw new HitherError('IN_USE', `the network endpoint ${name} is open already; close it first`)
     }
-    const endpoint = new Endpoint(name, (this.#options.placeOf ?? defaultPlace)(name), this)
+    const endpoint = new Endpoint(name, {
+      find: (peer) => this.#endpoints.get(peer),
+      carry: (sender, to, target, frame) => this.#carry(sender, to, target, frame),
+      tellClosed: (peer) => this.#tellClosed(name, peer),
+      forget: () => this.#endpoints.delete(name),
+    })
     this.#endpoints.set(name, endpoint)
     return endpoint
   }
 
-  /** For its endpoints. */
-  find(name: string): Endpoint | undefined {
-    return this.#endpoints.get(name)
-  }
-
-  /** For its endpoints. */
-  forget(name: string): void {
-    this.#endpoints.delete(name)
-  }
-
-  /** For its endpoints: calls `arrive` when a frame of so many bytes is there; perhaps twice, or never. */
-  carry(from: Place, to: Place, pair: string, bytes: number, arrive: () => void): void {
+  #carry(sender: Endpoint, to: string, target: Endpoint | undefined, frame: Uint8Array): void {
+    const flow = this.#flow(sender.self, to)
+    this.carried[flow.distance] += frame.length
+    if (target === undefined) {
+      this.#refuse(sender, to, flow)
+      return
+    }
+    const deliver = (): void => {
+      if (!target.closed && !sender.closed) target.frameHandler(sender.self, frame)
+    }
+    if (flow.distance === 'sameNode') {
+      this.#loop.after(SAME_NODE_MS, deliver)
+      return
+    }
+    if (this.#swallows(flow) || this.#happens('loss')) return
     const { faults } = this
-    if (from.node === to.node) {
-      this.carried.sameNode += bytes
-      this.#inOrder(pair, SAME_NODE_MS + (bytes / SAME_NODE_BYTES_PER_SECOND) * 1000, arrive)
-      return
+    if (faults.carrier(flow.home) !== flow.home) faults.injected.failover++
+    const held = this.#happens('delay') ? this.#within(faults.delayMs) : 0
+    const arrival = this.#leave(flow, frame.length) + this.#latency(flow) + held
+    const overtaken = this.#happens('reorder')
+    const at = overtaken ? arrival + this.#within(faults.reorderMs) : this.#inOrder(flow, arrival)
+    this.#arrive(flow, at, deliver)
+    if (this.#happens('duplication')) {
+      const copy = frame.slice()
+      this.#arrive(flow, at + this.#within(faults.reorderMs), () => {
+        if (!target.closed && !sender.closed) target.frameHandler(sender.self, copy)
+      })
     }
-    const sameRack = from.rack === to.rack
-    this.carried[sameRack ? 'sameRack' : 'crossRack'] += bytes
-    const model = this.#options.modelOf?.(from.node) ?? this.#options.model ?? TEN_GBE
-    const { now } = this.#loop
-    const starts = Math.max(now, this.#cardFreeAt.get(from.node) ?? 0)
-    const sent = starts + (bytes / (model.bytesPerSecond * faults.bandwidth)) * 1000
-    this.#cardFreeAt.set(from.node, sent)
-    let ms = sent - now + latencyMs(model, this.#random) + (sameRack ? 0 : model.crossRackMs)
-    if (faults.isCut(from.node, to.node)) {
-      faults.injected.cut++
-      return
-    }
-    if (this.#happens(faults.loss)) {
-      faults.injected.loss++
-      return
-    }
-    if (this.#happens(faults.delay)) {
-      faults.injected.delay++
-      ms += faults.delayMs.min + ((faults.delayMs.max - faults.delayMs.min) * this.#random.below(1000)) / 1000
-    }
-    if (this.#happens(faults.duplication)) {
-      faults.injected.duplication++
-      this.#loop.after(ms + this.#random.below(OVERTAKEN_MS), arrive)
-    }
-    if (this.#happens(faults.reorder)) {
-      faults.injected.reorder++
-      this.#loop.after(ms + this.#random.below(OVERTAKEN_MS), arrive)
-      return
-    }
-    this.#inOrder(pair, ms, arrive)
   }
 
-  #inOrder(pair: string, ms: number, arrive: () => void): void {
-    const { now } = this.#loop
-    const at = Math.max(now + ms, this.#lastArrival.get(pair) ?? 0)
-    this.#lastArrival.set(pair, at)
-    this.#loop.after(at - now, arrive)
+  /** Tells `sender` that nobody is at `to`. */
+  #refuse(sender: Endpoint, to: string, flow: Flow): void {
+    const back = this.#flow(to, sender.self)
+    const tell = (): void => {
+      if (!sender.closed) sender.peerDownHandler(to)
+    }
+    if (flow.distance === 'sameNode') {
+      this.#loop.after(2 * SAME_NODE_MS, tell)
+    } else if (!this.#swallows(flow) && !this.#swallows(back)) {
+      const there = this.#leave(flow, 0) + this.#latency(flow)
+      this.#arrive(back, this.#inOrder(back, there + this.#latency(back)), tell)
+    }
   }
 
-  #happens(probability: number): boolean {
-    return probability > 0 && this.#random.below(1_000_000) < probability * 1_000_000
+  /** Tells `peer` that the endpoint `name` closed. */
+  #tellClosed(name: string, peer: Endpoint): void {
+    const flow = this.#flow(name, peer.self)
+    const tell = (): void => {
+      if (!peer.closed) peer.peerDownHandler(name)
+    }
+    if (flow.distance === 'sameNode') this.#loop.after(SAME_NODE_MS, tell)
+    else if (!this.#swallows(flow)) {
+      this.#arrive(flow, this.#inOrder(flow, this.#leave(flow, 0) + this.#latency(flow)), tell)
+    }
   }
+
+  #arrive(flow: Flow, atMs: number, act: () => void): void {
+    const { faults } = this
+    this.#loop.after(Math.max(0, atMs - this.#loop.now), () => {
+      if (faults.isCut(flow.from.node, flow.to.node)) faults.injected.cut++
+      else act()
+    })
+  }
+
+  /** When the last of so many bytes is through the lanes. */
+  #leave(flow: Flow, bytes: number): number {
+    const { now } = this.#loop
+    const share = this.faults.bandwidthShare
+    let end = now
+    for (const lane of flow.lanes) end = Math.max(end, lane.take(now, bytes, share))
+    return end
+  }
+
+  #latency(flow: Flow): number {
+    return latencyMs(flow.model, flow.distance, this.#random)
+  }
+
+  /** When something that would arrive at `arrivalMs` does, behind what was sent before it. */
+  #inOrder(flow: Flow, arrivalMs: number): number {
+    flow.lastMs = Math.max(arrivalMs, flow.lastMs + ARRIVAL_GAP_MS)
+    return flow.lastMs
+  }
+
+  /** The network is not there for what is sent now. */
+  #swallows(flow: Flow): boolean {
+    const { faults } = this
+    if (faults.isCut(flow.from.node, flow.to.node)) faults.injected.cut++
+    else if (faults.carrier(flow.home) === undefined) faults.injected.noSwitch++
+    else return false
+    return true
+  }
+
+  /** Draws for a fault by chance, and counts it. Draws nothing while it is off. */
+  #happens(kind: 'loss' | 'duplication' | 'reorder' | 'delay'): boolean {
+    const chance = this.faults[kind]
+    if (chance === 0 || this.#fraction() >= chance) return false
+    this.faults.injected[kind]++
+    return true
+  }
+
+  #within({ min, max }: MsRange): number {
+    return min + (max - min) * this.#fraction()
+  }
+
+  /** 0 up to, not including, 1. */
+  #fraction(): number {
+    return this.#random.u32() / 2 ** 32
+  }
+
+  #flow(from: string, to: string): Flow {
+    let flows = this.#flows.get(from)
+    if (flows === undefined) {
+      flows = new Map()
+      this.#flows.set(from, flows)
+    }
+    let flow = flows.get(to)
+    if (flow === undefined) {
+      flow = this.#plan(from, to)
+      flows.set(to, flow)
+    }
+    return flow
+  }
+
+  #plan(fromName: string, toName: string): Flow {
+    const [from, to] = [this.#placeOf(fromName), this.#placeOf(toName)]
+    const model = this.#modelOf(from.node)
+    const home = switchOf(fromName, toName)
+    const distance = distanceOf(from, to)
+    const lanes: Lane[] = []
+    if (distance !== 'sameNode') lanes.push(this.#lane(`${from.node} ${home}`, model.bytesPerSecond))
+    if (distance === 'crossRack') {
+      lanes.push(this.#lane(`rack ${from.rack} ${home}`, model.crossRackBytesPerSecond))
+    }
+    return { from, to, distance, model, lanes, home, lastMs: 0 }
+  }
+
+  /** Lanes are shared by all flows that go this way. */
+  #lane(way: string, bytesPerSecond: number): Lane {
+    let lane = this.#lanes.get(way)
+    if (lane === undefined) {
+      lane = new Lane(bytesPerSecond)
+      this.#lanes.set(way, lane)
+    }
+    return lane
+  }
+}
+
+/** What an endpoint needs of its network. */
+interface NetworkSide {
+  find(peer: string): Endpoint | undefined
+  carry(sender: Endpoint, to: string, target: Endpoint | undefined, frame: Uint8Array): void
+  tellClosed(peer: Endpoint): void
+  forget(): void
 }
 
 class Endpoint implements Network {
   readonly self: string
-  readonly place: Place
   closed = false
   frameHandler: (from: string, frame: Uint8Array) => void = () => undefined
   peerDownHandler: (peer: string) => void = () => undefined
-  readonly #network: SimNetwork
+  readonly #network: NetworkSide
   /** Endpoints with which a frame was exchanged: those to tell when this one closes. */
   readonly #peers = new Set<Endpoint>()
   #sentBytes = 0
 
-  constructor(name: string, place: Place, network: SimNetwork) {
+  constructor(name: string, network: NetworkSide) {
     this.self = name
-    this.place = place
     this.#network = network
   }
 
   send(to: string, parts: readonly Uint8Array[]): void {
     if (this.closed) return
-    const frame = joined(parts)
+    const frame = joinParts(parts)
     this.#sentBytes += frame.length
     const target = this.#network.find(to)
-    if (target === undefined) {
-      this.#network.carry(this.place, this.place, `${this.self}<${to}`, 0, () => {
-        if (!this.closed) this.peerDownHandler(to)
-      })
-      return
-    }
-    if (target !== this) {
+    if (target !== undefined && target !== this) {
       this.#peers.add(target)
       target.#peers.add(this)
     }
-    let copies = 0
-    this.#network.carry(this.place, target.place, `${this.self}>${to}`, frame.length, () => {
-      // Each receiver owns its bytes, also when a frame comes twice.
-      if (!target.closed && !this.closed)
-        target.frameHandler(this.self, copies++ === 0 ? frame : frame.slice())
-    })
+    this.#network.carry(this, to, target, frame)
   }
 
   onFrame(handler: (from: string, frame: Uint8Array) => void): void {
@@ -184,20 +292,18 @@ class Endpoint implements Network {
   close(): Promise<void> {
     if (this.closed) return Promise.resolve()
     this.closed = true
-    this.#network.forget(this.self)
+    this.#network.forget()
     for (const peer of this.#peers) {
       peer.#peers.delete(this)
-      this.#network.carry(this.place, peer.place, `${this.self}>${peer.self}`, 0, () => {
-        if (!peer.closed) peer.peerDownHandler(this.self)
-      })
+      this.#network.tellClosed(peer)
     }
     this.#peers.clear()
     return Promise.resolve()
   }
 }
 
-/** A copy in one piece: what was sent is the sender's again at once. */
-function joined(parts: readonly Uint8Array[]): Uint8Array {
+function joinParts(parts: readonly Uint8Array[]): Uint8Array {
+  if (parts.length === 1) return parts[0]!.slice()
   let length = 0
   for (const part of parts) length += part.length
   const frame = new Uint8Array(length)
