@@ -50,6 +50,7 @@ import { ReclaimGuard } from './reclaim-guard.ts'
 import { reconcile } from './reconcile.ts'
 import type { CvmSettings, EmitEvent } from './settings.ts'
 import { Space } from './space.ts'
+import { StartedParts } from './started-parts.ts'
 
 /** Budget of the candidate index: at 12 to 16 bytes a fingerprint, 20 GiB of unique data. Bytes. */
 const CANDIDATE_BYTES = 64 * MiB
@@ -233,25 +234,44 @@ export class Cvm implements StoragePort {
     emit: EmitEvent,
     onLost: () => void,
   ): Promise<Cvm> {
+    const parts = new StartedParts()
+    try {
+      return await Cvm.bringUp(platform, settings, emit, onLost, parts)
+    } catch (error) {
+      await parts.endAll()
+      throw error
+    }
+  }
+
+  private static async bringUp(
+    platform: Platform,
+    settings: CvmSettings,
+    emit: EmitEvent,
+    onLost: () => void,
+    parts: StartedParts,
+  ): Promise<Cvm> {
     let cvm: Cvm | undefined
-    const { catalog } = platform
+    const { catalog, clock, network, node, random } = platform
     // First of all, so that a call that comes early hears that this CVM is not up, instead of nothing.
-    const rpc = new RpcEndpoint(platform.network, platform.clock)
-    const store = await ExtentStore.open({
-      node: platform.node,
+    const rpc = await parts.add(new RpcEndpoint(network, clock, random.u32()), (part) => part.close())
+    const opening = ExtentStore.open({
+      node,
       devices: platform.devices,
       onDeviceFailed: (device) => {
-        emit({ type: 'device-failed', node: platform.node, device })
+        emit({ type: 'device-failed', node, device })
         void cvm?.deviceFailed()
       },
     })
+    const store = await parts.add(opening, (part) => part.close())
+    const close = (part: { close(): void }) => part.close()
+    const view = <T>(prefix: string) => parts.add(RecordsView.open<T>(catalog, prefix), close)
     const [membership, directory, vdisks, owners, vms, containers] = await Promise.all([
-      Membership.open(platform, settings.leaseTtlMs, onLost),
-      Directory.open(catalog),
-      RecordsView.open<VDiskRecord>(catalog, 'vdisk/'),
-      RecordsView.open<OwnerRecord>(catalog, 'owner/'),
-      RecordsView.open<VmRecord>(catalog, 'vm/'),
-      RecordsView.open<ContainerRecord>(catalog, 'container/'),
+      parts.add(Membership.open(platform, settings.leaseTtlMs, onLost), (part) => part.leave()),
+      parts.add(Directory.open(catalog), close),
+      view<VDiskRecord>('vdisk/'),
+      view<OwnerRecord>('owner/'),
+      view<VmRecord>('vm/'),
+      view<ContainerRecord>('container/'),
     ])
     cvm = new Cvm({
       platform,
@@ -266,15 +286,18 @@ export class Cvm implements StoragePort {
       vms,
       containers,
     })
-    await reconcile(platform.node, store, directory, true)
+    await parts.add(cvm, (part) => part.kill(new HitherError('CVM_DOWN', `the CVM of ${node} did not start`)))
+    await reconcile(node, store, directory, true)
     cvm.serve()
     rpc.open()
     await cvm.curator.prepare()
     await membership.join()
-    await cvm.space.publish()
+    // Peers go by the size of the devices until they hear.
+    const { space } = cvm
+    await space.publish().catch(() => space.changed())
     cvm.watch()
     cvm.curator.start()
-    emit({ type: 'cvm-started', node: platform.node })
+    emit({ type: 'cvm-started', node })
     return cvm
   }
 

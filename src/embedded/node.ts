@@ -3,7 +3,7 @@
  * of its host. This is what a hypervisor and a rack are in a real one: it starts the CVM, sees it die, and may be told
  * to kill or hang it.
  */
-import { HitherError } from '../base/errors.ts'
+import { asHitherError, HitherError } from '../base/errors.ts'
 import { KeyedMutex } from '../base/queue.ts'
 import type { NodeId } from '../base/units.ts'
 import type { Membership } from '../cluster/membership.ts'
@@ -21,7 +21,7 @@ import { IoCounters } from '../vdisk/counters.ts'
 import { DeviceRack } from './device-rack.ts'
 import type { World } from './world.ts'
 
-/** A CVM that lost its lease by itself (a long pause of the process) is replaced after this time. Milliseconds. */
+/** A CVM that lost its lease by itself is replaced after this time; so is a replacement that did not start. Milliseconds. */
 const RESTART_DELAY_MS = 200
 /** A redirected IO that is not answered by then is tried again. Milliseconds. */
 const REDIRECT_TIMEOUT_MS = 10_000
@@ -50,6 +50,7 @@ export class EmbeddedNode {
   private state: CvmState = 'down'
   private wanted = false
   private closed = false
+  private cancelRestart: (() => void) | undefined
   private readonly past = {
     io: new IoCounters(),
     events: new CvmCounters(),
@@ -120,8 +121,7 @@ export class EmbeddedNode {
     const incarnation = life.cvm.membership.incarnation
     await this.lifecycle.run(this.node, () => this.endLife('down'))
     this.deps.emit({ type: 'cvm-down', node: this.node, reason: 'crash' })
-    // The host sees its CVM's process die, so it may end the lease at once; a hang has to run it out.
-    await this.deps.world.catalog.revokeLease(incarnation)
+    await this.revoke(incarnation)
   }
 
   async recover(): Promise<void> {
@@ -131,7 +131,7 @@ export class EmbeddedNode {
       if (this.life !== undefined) {
         const incarnation = this.life.cvm.membership.incarnation
         await this.endLife('down')
-        await this.deps.world.catalog.revokeLease(incarnation)
+        await this.revoke(incarnation)
       }
       await this.startLocked()
     })
@@ -149,8 +149,11 @@ export class EmbeddedNode {
     await this.lifecycle.run(this.node, async () => {
       const life = this.life
       if (life === undefined) return
-      if (this.state === 'up') await life.cvm.stop()
-      await this.endLife('down')
+      try {
+        if (this.state === 'up') await life.cvm.stop()
+      } finally {
+        await this.endLife('down')
+      }
     })
   }
 
@@ -164,6 +167,7 @@ export class EmbeddedNode {
   /** Ends the host's side: no path, no IO any more. */
   async close(): Promise<void> {
     this.closed = true
+    this.cancelRestart?.()
     this.path.close()
     this.hostRpc.close()
     await this.hostNetwork.close()
@@ -178,7 +182,7 @@ export class EmbeddedNode {
     const gate = hangable({ node: this.node, clock, random, network, catalog, devices })
     let cvm: Cvm
     try {
-      cvm = await Cvm.start(gate.platform, settings, emit, () => this.lostLease())
+      cvm = await Cvm.start(gate.platform, settings, emit, () => this.lostLease(gate))
     } catch (error) {
       gate.kill()
       await this.rack.quiesce()
@@ -208,27 +212,48 @@ export class EmbeddedNode {
     if (node === this.node && !alive && this.state === 'hung') {
       this.deps.emit({ type: 'cvm-down', node, reason: 'lease-expired' })
       // Peers serve its vDisks from here on. What it still has under way must not reach a caller's buffer any more.
-      void this.lifecycle.run(this.node, () => this.endLife('hung'))
+      this.lifecycle
+        .run(this.node, () => this.endLife('hung'))
+        .catch((error: unknown) => this.reportError('end of the CVM', error))
     }
     this.path.review()
   }
 
-  /** The CVM noticed itself that its lease has ended: peers serve its vDisks now. It starts anew, empty-handed. */
-  private lostLease(): void {
-    this.deps.emit({ type: 'cvm-down', node: this.node, reason: 'lease-expired' })
-    void this.lifecycle
-      .run(this.node, () => this.endLife('down'))
-      .then(() => {
-        this.deps.world.clock.after(RESTART_DELAY_MS, () => {
-          if (this.wanted) this.start().catch((error: unknown) => this.reportError(error))
-        })
-      })
+  /**
+   * The host sees its CVM's process die, so it may end the lease at once; a hang has to run it out. So has a catalog that
+   * does not answer: the next life waits for it when it joins.
+   */
+  private async revoke(incarnation: string): Promise<void> {
+    await this.deps.world.catalog.revokeLease(incarnation).catch(() => {})
   }
 
-  private reportError(error: unknown): void {
-    const message = error instanceof Error ? error.message : String(error)
-    const code = error instanceof HitherError ? error.code : 'INTERNAL'
-    this.deps.emit({ type: 'error', where: `${this.node}: restart of the CVM`, message, code })
+  /** The CVM noticed itself that its lease has ended: peers serve its vDisks now. It starts anew, empty-handed. */
+  private lostLease(gate: Hangable): void {
+    this.deps.emit({ type: 'cvm-down', node: this.node, reason: 'lease-expired' })
+    this.lifecycle
+      // Another life may have begun before it is this one's turn to end.
+      .run(this.node, async () => {
+        if (this.life?.gate === gate) await this.endLife('down')
+      })
+      .catch((error: unknown) => this.reportError('end of the CVM', error))
+      .finally(() => this.restartLater())
+  }
+
+  /** Until it is up: what kept it from starting (a catalog that does not answer, say) may be over the next time. */
+  private restartLater(): void {
+    this.cancelRestart?.()
+    this.cancelRestart = this.deps.world.clock.after(RESTART_DELAY_MS, () => {
+      if (!this.wanted || this.closed) return
+      this.start().catch((error: unknown) => {
+        this.reportError('restart of the CVM', error)
+        this.restartLater()
+      })
+    })
+  }
+
+  private reportError(what: string, error: unknown): void {
+    const { message, code } = asHitherError(error)
+    this.deps.emit({ type: 'error', where: `${this.node}: ${what}`, message, code })
   }
 
   private portTo(node: NodeId): StoragePort | undefined {
