@@ -239,7 +239,7 @@ export class EmbeddedCluster implements Cluster {
   async removeNode(node: NodeId): Promise<void> {
     this.assertOpen()
     const member = this.member(node)
-    await this.leader(node).curator.drainNode(node)
+    await this.leader(node).whileUp((cvm) => cvm.curator.drainNode(node))
     await member.stop()
     await member.close()
     this.members.delete(node)
@@ -264,7 +264,7 @@ export class EmbeddedCluster implements Cluster {
 
   async runCurator(): Promise<CuratorReport> {
     this.assertOpen()
-    return this.leader().curator.runAll()
+    return this.leader().whileUp((cvm) => cvm.curator.runAll())
   }
 
   path(node: NodeId): StoragePath {
@@ -367,11 +367,11 @@ export class EmbeddedCluster implements Cluster {
     throw new HitherError('CVM_DOWN', 'no CVM of the cluster is up')
   }
 
-  /** The CVM that runs the Curator: the first live one, but not `except`. */
-  private leader(except?: NodeId): Cvm {
+  /** The node whose CVM runs the Curator: the first live one, but not `except`. */
+  private leader(except?: NodeId): EmbeddedNode {
     for (const node of this.nodes) {
       const member = this.members.get(node)!
-      if (node !== except && member.cvmState === 'up' && member.cvm !== undefined) return member.cvm
+      if (node !== except && member.cvmState === 'up' && member.cvm !== undefined) return member
     }
     throw new HitherError('CVM_DOWN', 'no CVM of the cluster is up')
   }

@@ -49,6 +49,8 @@ export class EmbeddedNode {
   private life: { cvm: Cvm; gate: Hangable; network: Network } | undefined
   private state: CvmState = 'down'
   private wanted = false
+  /** Those who wait for work of the life that runs. */
+  private readonly waiting = new Set<(error: HitherError) => void>()
   private closed = false
   private cancelRestart: (() => void) | undefined
   private readonly past = {
@@ -80,6 +82,22 @@ export class EmbeddedNode {
 
   get cvm(): Cvm | undefined {
     return this.life?.cvm
+  }
+
+  /** Long work of the CVM that runs now. Rejects with `CVM_DOWN` when that one ends: a dead CVM never answers. */
+  async whileUp<T>(work: (cvm: Cvm) => Promise<T>): Promise<T> {
+    const life = this.life
+    if (life === undefined) throw new HitherError('CVM_DOWN', `the CVM of ${this.node} is down`)
+    let fall: (error: HitherError) => void = () => {}
+    const fallen = new Promise<never>((_, reject) => {
+      fall = reject
+    })
+    this.waiting.add(fall)
+    try {
+      return await Promise.race([work(life.cvm), fallen])
+    } finally {
+      this.waiting.delete(fall)
+    }
   }
 
   get cvmState(): CvmState {
@@ -199,7 +217,9 @@ export class EmbeddedNode {
     this.life = undefined
     this.state = state
     life.gate.kill()
-    life.cvm.kill(new HitherError('CVM_DOWN', `the CVM of ${this.node} is down`))
+    const down = new HitherError('CVM_DOWN', `the CVM of ${this.node} is down`)
+    life.cvm.kill(down)
+    for (const fall of this.waiting) fall(down)
     addCounters(this.past.io, life.cvm.counters)
     addCounters(this.past.events, life.cvm.events)
     this.past.sentBytes += life.network.sentBytes()

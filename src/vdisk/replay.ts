@@ -53,12 +53,15 @@ async function replayEgroup(
   let frames = 0
   let at = start
   const nodes = deps.nearest(record)
+  let unreachable = nodes.length < record.copies.length
   // Another copy goes on where a bad one stopped: frames are the same bytes at the same offsets on all of them.
   for (const node of nodes) {
     let log: Uint8Array
     try {
       log = await deps.stores.of(node).readLog(egroup, at, record.length - at)
     } catch {
+      // It may be whole, and answer the next time.
+      unreachable = true
       continue
     }
     const base = at
@@ -71,7 +74,6 @@ async function replayEgroup(
     }
     if (at >= record.length) return frames
   }
-  const unreachable = nodes.length < record.copies.length
   throw new HitherError(
     unreachable ? 'DATA_UNAVAILABLE' : 'CHECKSUM_MISMATCH',
     `the log of egroup ${egroup} cannot be read from offset ${at}: no reachable copy is whole there`,
