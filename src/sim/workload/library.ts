@@ -93,9 +93,10 @@ export class Library {
   private async drop(load: DiskLoad): Promise<void> {
     await load.stop()
     await load.disk.close()
+    // Whatever comes of it: a request that is not answered may have been done.
+    this.loads.splice(this.loads.indexOf(load), 1)
     await this.sim.cluster.deleteVDisk(load.plan.name)
     load.model.release()
-    this.loads.splice(this.loads.indexOf(load), 1)
     this.deps.tally.op('clone deleted')
   }
 }
