@@ -15,7 +15,8 @@
  * and re-appended later too is harmless: replay applies records in log order, and the re-appended one comes last.
  *
  * Full egroups are sealed behind the writer's back, and the next one is opened when half of the current is used, so
- * that neither costs a write any time.
+ * that neither costs a write any time. What could not be sealed while the catalog did not answer is sealed when the next
+ * egroup is opened, or with the next rotation.
  */
 import { codeOf, HitherError, invariant } from '../base/errors.ts'
 import { Mutex } from '../base/queue.ts'
@@ -31,6 +32,7 @@ import {
 import type { IdAllocator } from '../cluster/ids.ts'
 import type { ContainerRecord, EgroupRecord } from '../cluster/records.ts'
 import type { FrameBuilder } from '../extent-store/frame-writer.ts'
+import { BackgroundSeals, type WrittenEgroup } from './background-seals.ts'
 import type { Directory, OwnerGuard } from './directory.ts'
 import type { NodeStores } from './node-store.ts'
 
@@ -65,11 +67,8 @@ export interface StreamDeps {
   readonly onError: (where: string, error: unknown) => void
 }
 
-interface OpenEgroup {
-  readonly egroup: EgroupId
+interface OpenEgroup extends WrittenEgroup {
   readonly order: number
-  readonly nodes: readonly NodeId[]
-  offset: number
   nextSlot: number
   /** `flush` durability: appended since the last sync. */
   dirty: boolean
@@ -84,7 +83,7 @@ export class StreamWriter {
   private nextOrder: number
   private current: OpenEgroup | undefined
   private ahead: Promise<OpenEgroup> | undefined
-  private readonly sealing = new Set<Promise<void>>()
+  private readonly seals: BackgroundSeals
   /** Held by an append, and by whatever seals the egroup that it would go to. */
   private readonly appending = new Mutex()
   private readonly unsynced = new Set<OpenEgroup>()
@@ -106,6 +105,7 @@ export class StreamWriter {
     this.nextOrder = firstOrder
     this.last = { order: firstOrder, offset: 0 }
     this.deps = deps
+    this.seals = new BackgroundSeals(generation, guard, deps)
   }
 
   /** Place behind the last acknowledged frame. */
@@ -174,8 +174,15 @@ export class StreamWriter {
           this.unsynced.add(group)
           throw new HitherError('NO_REPLICAS', `no copy of egroup ${group.egroup} could be synced`)
         }
-        if (this.current === group) await this.sealOnFailure(group, failed)
-        else await this.dropCopies(group.egroup, failed)
+        try {
+          if (this.current === group) await this.sealOnFailure(group, failed)
+          else await this.dropCopies(group.egroup, failed)
+        } catch (error) {
+          // The copies that were not synced may still be listed: the next sync has to know.
+          group.dirty = true
+          this.unsynced.add(group)
+          throw error
+        }
       }),
     )
   }
@@ -191,16 +198,12 @@ export class StreamWriter {
     await this.appending.run(async () => {
       const opened = await this.ahead?.catch(() => undefined)
       this.ahead = undefined
-      if (opened !== undefined) this.sealBehind(opened)
-      if (this.current !== undefined) this.sealBehind(this.current)
+      if (opened !== undefined) this.seals.start(opened)
+      if (this.current !== undefined) this.seals.start(this.current)
       this.current = undefined
+      this.seals.retry()
     })
-    await this.settle()
-  }
-
-  /** Waits for seals under way, so that what was full is sealed in the directory. */
-  private async settle(): Promise<void> {
-    while (this.sealing.size > 0) await Promise.all(this.sealing)
+    await this.seals.settled()
   }
 
   private async openFor(frame: FrameBuilder, bad: ReadonlySet<NodeId>): Promise<OpenEgroup> {
@@ -214,8 +217,9 @@ export class StreamWriter {
         return current
       }
       this.current = undefined
-      this.sealBehind(current)
+      this.seals.start(current)
     }
+    this.seals.retry()
     if (this.ahead !== undefined) {
       const opened = await this.ahead.catch(() => undefined)
       this.ahead = undefined
@@ -224,7 +228,7 @@ export class StreamWriter {
           this.current = opened
           return opened
         }
-        this.sealBehind(opened)
+        this.seals.start(opened)
       }
     }
     this.current = await this.open(bad)
@@ -270,8 +274,25 @@ export class StreamWriter {
           rf: this.policy.rf,
           copies: targets.map(({ node, tier }) => ({ node, tier })),
         }
-        await this.deps.directory.add(new Map([[egroup, record]]), this.guard)
-        return { egroup, order, nodes: targets.map((t) => t.node), offset: 0, nextSlot: 0, dirty: false }
+        const nodes = targets.map((target) => target.node)
+        const group: OpenEgroup = {
+          egroup,
+          order,
+          nodes,
+          offset: 0,
+          nextSlot: 0,
+          dirty: false,
+          listed: false,
+        }
+        try {
+          await this.deps.directory.add(new Map([[egroup, record]]), this.guard)
+        } catch (error) {
+          // It may be listed all the same, now or later.
+          this.seals.failed(group, error)
+          throw error
+        }
+        group.listed = true
+        return group
       }
       for (const [i, target] of targets.entries()) {
         const result = results[i]!
@@ -314,18 +335,23 @@ export class StreamWriter {
     const kept = group.nodes.filter((node) => !failed.includes(node))
     // When every copy failed, which of them is good is for recovery to find out: all stay listed.
     const nodes = kept.length > 0 ? kept : group.nodes
-    await this.deps.directory.update(
-      group.egroup,
-      (record) => ({
-        ...record,
-        state: 'sealed',
-        length: group.offset,
-        copies: record.copies.filter((copy) => nodes.includes(copy.node)),
-      }),
-      this.guard,
-    )
+    try {
+      await this.deps.directory.update(
+        group.egroup,
+        (record) => ({
+          ...record,
+          state: 'sealed',
+          length: group.offset,
+          copies: record.copies.filter((copy) => nodes.includes(copy.node)),
+        }),
+        this.guard,
+      )
+    } catch (error) {
+      this.seals.failed(group, error)
+      throw error
+    }
     this.deps.onSealedOnFailure(group.egroup, failed)
-    this.sealCopies(group, nodes)
+    void this.seals.sealCopies(group, nodes)
   }
 
   private async dropCopies(egroup: EgroupId, failed: readonly NodeId[]): Promise<void> {
@@ -333,30 +359,6 @@ export class StreamWriter {
       egroup,
       (record) => ({ ...record, copies: record.copies.filter((copy) => !failed.includes(copy.node)) }),
       this.guard,
-    )
-  }
-
-  /** Seals a full egroup in the background. */
-  private sealBehind(group: OpenEgroup): void {
-    const work = (async () => {
-      await this.deps.directory.update(
-        group.egroup,
-        (record) =>
-          record.state === 'sealed' ? undefined : { ...record, state: 'sealed', length: group.offset },
-        this.guard,
-      )
-      await this.sealCopies(group, group.nodes)
-    })()
-    const tracked = work
-      .catch((error: unknown) => this.deps.onError(`seal of egroup ${group.egroup}`, error))
-      .finally(() => this.sealing.delete(tracked))
-    this.sealing.add(tracked)
-  }
-
-  /** The directory has the truth; a copy that misses the call learns it when its node reconciles. */
-  private async sealCopies(group: OpenEgroup, nodes: readonly NodeId[]): Promise<void> {
-    await Promise.allSettled(
-      nodes.map((node) => this.deps.stores.of(node).seal(group.egroup, this.generation, group.offset)),
     )
   }
 }
