@@ -71,7 +71,7 @@ import { type Suspect, Sweep, type SweepResult } from './sweep.ts'
 /** Calls that only wait for a CVM to get its bookkeeping done. Milliseconds. */
 const STEP_TIMEOUT_MS = 30_000
 /** A walk over one vDisk and its snapshots. A CVM that dies ends the call at once. Milliseconds. */
-const MARK_TIMEOUT_MS = 1_800_000
+const MARK_TIMEOUT_MS = 300_000
 const MARKS_AT_ONCE = 4
 /** Attempts to find the owner of a vDisk that is moving, and the pause between them. */
 const MARK_ATTEMPTS = 5
