@@ -22,11 +22,10 @@ import {
 } from '../cluster/records.ts'
 import type { Catalog, CatalogEntry, Random } from '../platform/types.ts'
 import { PAGE_ENTRIES } from '../vdisk/page-map.ts'
+import { HIDDEN, HiddenSnapshots } from './hidden-snapshots.ts'
 import type { VDiskControl } from './port.ts'
 
 const NAME_BYTES_MAX = 255
-/** Names that start with this are the cluster's own (a snapshot that a clone is made from). */
-const HIDDEN = '.'
 
 export interface AdministrationDeps {
   readonly catalog: Catalog
@@ -41,11 +40,15 @@ export class Administration {
   private readonly catalog: Catalog
   private readonly deps: AdministrationDeps
   private readonly ids: IdAllocator
+  private readonly hidden: HiddenSnapshots
 
   constructor(deps: AdministrationDeps) {
     this.catalog = deps.catalog
     this.deps = deps
     this.ids = new IdAllocator(deps.catalog)
+    this.hidden = new HiddenSnapshots(deps.catalog, deps.random, (vdisk, name) =>
+      deps.control(vdisk, { type: 'snapshot', name }),
+    )
   }
 
   async createVDisk(name: string, options: VDiskOptions): Promise<VDiskId> {
@@ -67,31 +70,9 @@ export class Administration {
   ): Promise<VDiskId> {
     checkName('vDisk', name)
     const parent = (await this.find(source)).value
+    if (options.snapshot !== undefined) return this.cloneSnapshot(parent, options.snapshot, name, options)
     // Also a clone of now starts from a snapshot, a hidden one: its root must be held until the clone's is.
-    const hidden = `${HIDDEN}clone-${this.deps.random.u32().toString(16)}`
-    const snapshotName = options.snapshot ?? hidden
-    if (options.snapshot === undefined) await this.deps.control(parent.id, { type: 'snapshot', name: hidden })
-    try {
-      const key = keys.snapshot(parent.id, snapshotName)
-      const entry = await this.catalog.get(key)
-      if (entry === undefined) {
-        throw new HitherError('NOT_FOUND', `vDisk ${source} has no snapshot ${snapshotName}`)
-      }
-      const snapshot = decodeRecord<SnapshotRecord>(entry.value)
-      const root: RootRecord = {
-        root: snapshot.root,
-        levels: snapshot.levels,
-        mappedBlocks: snapshot.mappedBlocks,
-        replay: { order: 1, offset: 0 },
-      }
-      return await this.addVDisk(name, options, { size: snapshot.size, container: parent.container }, root, [
-        { key, revision: entry.revision },
-      ])
-    } finally {
-      if (options.snapshot === undefined) {
-        await this.catalog.commit({ remove: [keys.snapshot(parent.id, hidden)] })
-      }
-    }
+    return this.hidden.with(parent.id, (snapshot) => this.cloneSnapshot(parent, snapshot, name, options))
   }
 
   /** Removes the vDisk and its snapshots; space comes back with the next reclaim. */
@@ -239,6 +220,29 @@ export class Administration {
     const entry = await this.catalog.get(keys.node(node))
     if (entry === undefined) throw new HitherError('NOT_FOUND', `there is no node ${node}`)
     return decodeRecord<NodeRecord>(entry.value)
+  }
+
+  private async cloneSnapshot(
+    parent: VDiskRecord,
+    snapshotName: string,
+    name: string,
+    options: { vm?: string; node?: NodeId },
+  ): Promise<VDiskId> {
+    const key = keys.snapshot(parent.id, snapshotName)
+    const entry = await this.catalog.get(key)
+    if (entry === undefined) {
+      throw new HitherError('NOT_FOUND', `vDisk ${parent.name} has no snapshot ${snapshotName}`)
+    }
+    const snapshot = decodeRecord<SnapshotRecord>(entry.value)
+    const root: RootRecord = {
+      root: snapshot.root,
+      levels: snapshot.levels,
+      mappedBlocks: snapshot.mappedBlocks,
+      replay: { order: 1, offset: 0 },
+    }
+    return this.addVDisk(name, options, { size: snapshot.size, container: parent.container }, root, [
+      { key, revision: entry.revision },
+    ])
   }
 
   private async addVDisk(
