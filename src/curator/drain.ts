@@ -10,7 +10,7 @@
  * A drain that fails later makes the node a member again, with the copies that it still has; what was moved stays moved.
  * A crash of the leader leaves it `draining`: draining it again goes on.
  */
-import { HitherError } from '../base/errors.ts'
+import { codeOf, HitherError } from '../base/errors.ts'
 import type { NodeId, VDiskId } from '../base/units.ts'
 import {
   type ContainerRecord,
@@ -35,6 +35,9 @@ const HAND_OVERS_AT_ONCE = 4
 const HAND_OVER_TIMEOUT_MS = 60_000
 /** Scans over the directory; each but the last moved something. */
 const PASSES_MAX = 20
+/** Attempts to make the node a member again, and the time between them: longer than a catalog takes to elect a leader. */
+const GIVE_UP_ATTEMPTS = 10
+const GIVE_UP_RETRY_MS = 1_000
 
 export class Drain {
   private readonly context: CuratorContext
@@ -48,14 +51,36 @@ export class Drain {
   /** `NOT_FOUND`, `UNSAFE`, or what kept its vDisks or copies from moving. */
   async run(node: NodeId): Promise<void> {
     await this.check(node)
-    await this.setState(node, 'draining')
     try {
+      await this.setState(node, 'draining')
       await this.moveHomes(node)
       await this.handOver(node)
       await this.moveCopies(node)
     } catch (error) {
-      await this.setState(node, 'member').catch(() => {})
+      await this.giveUp(node)
       throw error
+    }
+  }
+
+  /** The way back. It puts the record also when it is right: a change to `draining` may still be under way unheard. */
+  private async giveUp(node: NodeId): Promise<void> {
+    const { platform, onError, proceed } = this.context
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const back = (record: NodeRecord): NodeRecord => ({ ...record, state: 'member' })
+        return await this.change<NodeRecord>(await this.nodeEntry(node), back)
+      } catch (error) {
+        if (codeOf(error) !== 'TIMEOUT' || attempt === GIVE_UP_ATTEMPTS) {
+          onError(`${node} stays draining`, error)
+          return
+        }
+      }
+      try {
+        proceed()
+        await platform.clock.sleep(GIVE_UP_RETRY_MS)
+      } catch {
+        return
+      }
     }
   }
 
@@ -189,17 +214,24 @@ export class Drain {
     return entry
   }
 
-  /** Applies `change` until it sticks; `undefined` leaves the record as it is. */
+  /**
+   * Applies `change` until it sticks; `undefined` leaves the record as it is. It is applied again when the catalog did
+   * not answer, so it must bear to be applied to its own outcome.
+   */
   private async change<T>(first: CatalogEntry, change: (record: T) => T | undefined): Promise<void> {
     const { catalog } = this.context.platform
     for (let entry: CatalogEntry | undefined = first; entry !== undefined; ) {
       const next = change(decodeRecord<T>(entry.value))
       if (next === undefined) return
-      const { ok } = await catalog.commit({
-        when: [{ key: entry.key, revision: entry.revision }],
-        put: [{ key: entry.key, value: encodeRecord(next) }],
-      })
-      if (ok) return
+      try {
+        const { ok } = await catalog.commit({
+          when: [{ key: entry.key, revision: entry.revision }],
+          put: [{ key: entry.key, value: encodeRecord(next) }],
+        })
+        if (ok) return
+      } catch (error) {
+        if (codeOf(error) !== 'TIMEOUT') throw error
+      }
       entry = await catalog.get(entry.key)
     }
   }
