@@ -1,0 +1,45 @@
+/**
+ * A copy of the engine's source in a temporary folder, and copies of that with one mutation each. What is in the
+ * repository is never changed, and does not change under a run: it is copied once, at the start.
+ */
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { apply, type Mutation } from './mutation.ts'
+
+export const REPOSITORY = resolve(import.meta.dirname, '../../..')
+
+export class Sandbox {
+  private readonly root: string
+  private count = 0
+
+  constructor() {
+    this.root = mkdtempSync(join(tmpdir(), 'hither-mutations-'))
+    this.copy(REPOSITORY, this.unchanged)
+  }
+
+  /** The folder of the engine as it is. */
+  get unchanged(): string {
+    return join(this.root, 'unchanged')
+  }
+
+  /** A folder of its own with the mutated engine. */
+  mutate(mutation: Mutation): string {
+    const folder = join(this.root, `${++this.count}-${mutation.name}`)
+    const changed = apply(mutation, (file) => readFileSync(join(this.unchanged, 'src', file), 'utf8'))
+    this.copy(this.unchanged, folder)
+    for (const [file, text] of changed) writeFileSync(join(folder, 'src', file), text)
+    return folder
+  }
+
+  remove(folder: string = this.root): void {
+    rmSync(folder, { recursive: true, force: true })
+  }
+
+  private copy(from: string, to: string): void {
+    mkdirSync(to)
+    cpSync(join(from, 'src'), join(to, 'src'), { recursive: true })
+    for (const file of ['package.json', 'tsconfig.json']) cpSync(join(from, file), join(to, file))
+    symlinkSync(join(REPOSITORY, 'node_modules'), join(to, 'node_modules'), 'dir')
+  }
+}
