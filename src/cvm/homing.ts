@@ -1,10 +1,11 @@
 /**
  * Brings vDisks home: a vDisk whose home node (its VM's) is not its owner is handed over once that node has been
  * healthy for the hold-down time, at once when its VM was moved there by hand. Driven by events and one timer, no
- * polling: settled means still.
+ * polling: settled means still. A vDisk whose hand-over failed is not served here any more, and may still be this CVM's:
+ * it is tried again until somebody else owns it, since an idle one would not come back by itself.
  */
-import { codeOf } from '../base/errors.ts'
-import type { NodeId } from '../base/units.ts'
+import { codeOf, type ErrorCode } from '../base/errors.ts'
+import type { NodeId, VDiskId } from '../base/units.ts'
 import type { Membership } from '../cluster/membership.ts'
 import { keys, type VDiskRecord, type VmRecord } from '../cluster/records.ts'
 import type { RecordsView } from '../cluster/records-view.ts'
@@ -23,6 +24,8 @@ export class Homing {
   private cancel: (() => void) | undefined
   private closed = false
   private running = false
+  /** vDisks whose hand-over failed. */
+  private readonly left = new Map<VDiskId, VDiskRecord>()
 
   constructor(
     deps: {
@@ -55,13 +58,20 @@ export class Homing {
     this.cancel?.()
   }
 
+  /** What is served here, and what may be. */
+  private mine(): VDiskRecord[] {
+    const served = [...this.ownership.owned()].map((vdisk) => vdisk.info)
+    for (const { id } of served) this.left.delete(id)
+    return [...served, ...this.left.values()]
+  }
+
   private async bringHome(): Promise<void> {
     if (this.running || this.closed) return
     this.running = true
     let nextLookMs = Number.POSITIVE_INFINITY
     try {
-      for (const vdisk of [...this.ownership.owned()]) {
-        const home = homeOf(vdisk.info, this.vms)
+      for (const vdisk of this.mine()) {
+        const home = homeOf(vdisk, this.vms)
         if (home === this.membership.self || !this.membership.isAlive(home)) continue
         if (this.membership.member(home)?.state !== 'member') continue
         const leftMs = this.holdDownMs - this.membership.aliveForMs(home)
@@ -71,10 +81,13 @@ export class Homing {
         }
         try {
           await this.ownership.handOver(vdisk.id, home)
+          this.left.delete(vdisk.id)
         } catch (error) {
           nextLookMs = Math.min(nextLookMs, RETRY_MS)
           const code = codeOf(error)
-          if (code !== 'CVM_DOWN' && code !== 'NOT_OWNER' && code !== 'STALE_GENERATION') {
+          if (isElsewhere(code)) this.left.delete(vdisk.id)
+          else this.left.set(vdisk.id, vdisk)
+          if (code !== 'CVM_DOWN' && !isElsewhere(code)) {
             this.onError(`return of vDisk ${vdisk.name} to ${home}`, error)
           }
         }
@@ -88,6 +101,11 @@ export class Homing {
       this.cancel = this.clock.after(nextLookMs + 1, () => void this.bringHome())
     }
   }
+}
+
+/** Somebody else owns the vDisk, or nobody, since it was deleted. */
+function isElsewhere(code: ErrorCode | undefined): boolean {
+  return code === 'NOT_OWNER' || code === 'STALE_GENERATION' || code === 'NOT_FOUND'
 }
 
 /** Where a vDisk should be served: where its VM runs, else where it was created. */
