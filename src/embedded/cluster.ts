@@ -42,6 +42,7 @@ import { homeOf } from '../cvm/homing.ts'
 import { METHOD } from '../replication/methods.ts'
 import { DiskTrack } from './disk-track.ts'
 import { EmbeddedNode } from './node.ts'
+import { addNodeRecord, changeNodeRecord, removeNodeRecord } from './node-records.ts'
 import { openRealWorld } from './real-world.ts'
 import { type ResolvedSettings, resolveSettings } from './settings.ts'
 import { clusterStats, clusterStatus, type View } from './stats.ts'
@@ -224,11 +225,7 @@ export class EmbeddedCluster implements Cluster {
     const last = this.nodes.at(-1)
     const number = last === undefined ? 1 : Number(/\d+$/.exec(last)![0]) + 1
     const record = nodeRecord(number, sizes.ssdBytes, sizes.hddBytes, this.nodesPerBlock)
-    const result = await this.world.catalog.commit({
-      when: [{ key: keys.node(record.node), revision: 0 }],
-      put: [{ key: keys.node(record.node), value: encodeRecord(record) }],
-    })
-    if (!result.ok) throw new HitherError('CONFLICT', `there is a node ${record.node} already`)
+    await addNodeRecord(this.world.catalog, record)
     const member = this.addMember(record)
     await member.start()
     member.path.open()
@@ -239,11 +236,14 @@ export class EmbeddedCluster implements Cluster {
   async removeNode(node: NodeId): Promise<void> {
     this.assertOpen()
     const member = this.member(node)
-    await this.leader(node).whileUp((cvm) => cvm.curator.drainNode(node))
+    // Without a record an earlier attempt has come to its end, and did not hear of it.
+    if ((await this.world.catalog.get(keys.node(node))) !== undefined) {
+      await this.leader(node).whileUp((cvm) => cvm.curator.drainNode(node))
+    }
     await member.stop()
+    await removeNodeRecord(this.world.catalog, node)
     await member.close()
     this.members.delete(node)
-    await this.world.catalog.commit({ remove: [keys.node(node)] })
     this.emit({ type: 'node-removed', node })
   }
 
@@ -253,13 +253,11 @@ export class EmbeddedCluster implements Cluster {
     const member = this.members.get(node)
     if (member === undefined) throw new HitherError('NOT_FOUND', `there is no device ${device}`)
     const devices = member.failDevice(device)
-    const entry = await this.world.catalog.get(keys.node(node))
-    if (entry === undefined) return
-    const record: NodeRecord = { ...decodeRecord<NodeRecord>(entry.value), devices }
-    await this.world.catalog.commit({
-      when: [{ key: entry.key, revision: entry.revision }],
-      put: [{ key: entry.key, value: encodeRecord(record) }],
-    })
+    await changeNodeRecord(this.world.catalog, node, (record) =>
+      record === undefined || JSON.stringify(record.devices) === JSON.stringify(devices)
+        ? record
+        : { ...record, devices },
+    )
   }
 
   async runCurator(): Promise<CuratorReport> {
