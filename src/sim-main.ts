@@ -41,6 +41,8 @@ interface Total {
   readonly violations: number
   readonly wallSeconds: number
   readonly virtualHours: number
+  /** Of everything that happened under all seeds: the same on every machine and Node version. */
+  readonly hash: string
 }
 
 async function main(): Promise<number> {
@@ -78,17 +80,20 @@ async function main(): Promise<number> {
   const started = Date.now()
   const total = new Tally()
   let virtualMs = 0
+  let digest = 0x811c9dc5
   let seeds = 0
   let failure: RunResult | undefined
   let interrupted = false
-  process.once('SIGINT', () => {
-    interrupted = true
-  })
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.once(signal, () => {
+      interrupted = true
+    })
   const totals = (): Total => ({
     seeds,
     violations: failure?.violations.length ?? 0,
     wallSeconds: (Date.now() - started) / 1000,
     virtualHours: virtualMs / 3_600_000,
+    hash: (digest >>> 0).toString(16).padStart(8, '0'),
   })
   for (; seeds < count && Date.now() < deadline && !interrupted; ) {
     const plan = values.plan === undefined ? planOf(first + seeds, values) : readPlan(values.plan)
@@ -101,6 +106,7 @@ async function main(): Promise<number> {
     }
     seeds++
     virtualMs += result.virtualMs
+    digest = Math.imul(digest ^ Number.parseInt(result.hash, 16), 0x01000193)
     total.add(result.tally)
     progress(totals())
     if (result.violations.length > 0) {
@@ -197,7 +203,7 @@ function summary(
   }
   const seconds = totals.wallSeconds
   console.log(
-    `${totals.seeds} seeds from ${first} in ${seconds.toFixed(1)} s: ${totals.violations} violations`,
+    `${totals.seeds} seeds from ${first} in ${seconds.toFixed(1)} s: ${totals.violations} violations, hash ${totals.hash}`,
   )
   console.log(
     `  ${totals.virtualHours.toFixed(2)} virtual hours, ${operations} operations (${Math.round((operations / seconds) * 60)} a minute)`,
