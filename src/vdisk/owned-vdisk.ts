@@ -9,7 +9,6 @@ import { Mutex } from '../base/queue.ts'
 import { BLOCK_BYTES, MiB, VBLOCK_BYTES } from '../base/units.ts'
 import {
   type ContainerRecord,
-  decodeRecord,
   encodeRecord,
   keys,
   type RootRecord,
@@ -26,6 +25,7 @@ import { VDiskCounters } from './counters.ts'
 import { loadPageWords } from './load-page.ts'
 import { PageMap } from './page-map.ts'
 import { type KeepSlices, Prefetcher } from './prefetcher.ts'
+import { putSize } from './put-size.ts'
 import { ReadPath } from './read-path.ts'
 import { Reducer } from './reduce.ts'
 import { RootWriter } from './root-writer.ts'
@@ -207,7 +207,7 @@ export class OwnedVDisk {
       await this.writes.erase(size, old - size, true)
     }
     await this.checkpointing.run(() => this.map.grow(Math.ceil(size / VBLOCK_BYTES)))
-    await this.putSize(size)
+    this.record = await putSize(this.services.catalog, this.guard, size)
   }
 
   /** A read-only image of now: a checkpoint whose root is kept. */
@@ -299,20 +299,6 @@ export class OwnedVDisk {
 
   private ownerCondition() {
     return { key: keys.owner(this.id), revision: this.guard.revision }
-  }
-
-  /** On top of the record in the catalog: its home may have changed since this CVM read it. */
-  private async putSize(size: number): Promise<void> {
-    const key = keys.vdisk(this.id)
-    const entry = await this.services.catalog.get(key)
-    if (entry === undefined) throw new HitherError('NOT_FOUND', `vDisk ${this.name} was deleted`)
-    const record: VDiskRecord = { ...decodeRecord<VDiskRecord>(entry.value), size }
-    const result = await this.services.catalog.commit({
-      when: [this.ownerCondition(), { key, revision: entry.revision }],
-      put: [{ key, value: encodeRecord(record) }],
-    })
-    if (!result.ok) throw new HitherError('STALE_GENERATION', `vDisk ${this.name} was changed meanwhile`)
-    this.record = record
   }
 
   private async checkpointLocked(): Promise<RootRecord> {
