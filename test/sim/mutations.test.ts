@@ -8,7 +8,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { CONTROLS, MUTATIONS } from './mutations/list.ts'
-import { apply } from './mutations/mutation.ts'
+import { apply, editsOf } from './mutations/mutation.ts'
 import { runMutations } from './mutations/runner.ts'
 import { REPOSITORY, Sandbox } from './mutations/sandbox.ts'
 
@@ -34,7 +34,7 @@ describe('the list', () => {
   })
 
   test.each(all)('$name applies to the engine as it is', (mutation) => {
-    for (const [file, text] of apply(mutation, read)) {
+    for (const [file, text] of apply(editsOf(mutation), read)) {
       expect(text).not.toBe(read(file))
       expect(transformSync(text, { loader: 'ts' }).code).not.toBe(
         transformSync(read(file), { loader: 'ts' }).code,
@@ -43,10 +43,10 @@ describe('the list', () => {
   })
 
   test('a text that is not there exactly once is refused', () => {
-    const mutation = { name: 'x', breaks: 'x', file: 'a.ts', find: 'b', replace: 'c' }
-    expect(() => apply(mutation, () => 'abcb')).toThrow('2 times')
-    expect(() => apply(mutation, () => 'acd')).toThrow('0 times')
-    expect(apply({ ...mutation, replace: '$&' }, () => 'abc').get('a.ts')).toBe('a$&c')
+    const edit = { file: 'a.ts', find: 'b', replace: 'c' }
+    expect(() => apply([edit], () => 'abcb')).toThrow('2 times')
+    expect(() => apply([edit], () => 'acd')).toThrow('0 times')
+    expect(apply([{ ...edit, replace: '$&' }], () => 'abc').get('a.ts')).toBe('a$&c')
   })
 })
 
@@ -72,7 +72,7 @@ describe('the simulator', () => {
     const bad: string[] = []
     try {
       for (const mutation of all) {
-        const folder = sandbox.mutate(mutation)
+        const folder = sandbox.edited(editsOf(mutation))
         try {
           const tsc = join(REPOSITORY, 'node_modules/.bin/tsc')
           execFileSync(tsc, ['--noEmit', '-p', 'tsconfig.json'], { cwd: folder, encoding: 'utf8' })

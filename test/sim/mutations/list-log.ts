@@ -1,4 +1,5 @@
 /** Bugs in the life of the log: append, acknowledge, seal, recover, replay. */
+import { SLOW_SYNC } from './circumstances.ts'
 import type { Mutation } from './mutation.ts'
 
 export const LOG_MUTATIONS: readonly Mutation[] = [
@@ -8,6 +9,7 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
     file: 'extent-store/append.ts',
     find: 'if (request.sync) await copy.device.sync()',
     replace: 'if (request.sync) copy.device.sync().catch(() => {})',
+    given: [SLOW_SYNC],
     runs: { scenario: 'crashes' },
   },
   {
@@ -24,13 +26,6 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
     file: 'replication/stream-writer.ts',
     find: 'failed.push(target.nodes[i]!)',
     replace: 'if (i === 0) failed.push(target.nodes[i]!)',
-  },
-  {
-    name: 'failed-copy-stays-listed',
-    breaks: 'a listed copy holds the whole egroup: the one that failed stays in the directory',
-    file: 'replication/stream-writer.ts',
-    find: 'copies: record.copies.filter((copy) => nodes.includes(copy.node)),',
-    replace: 'copies: record.copies,',
   },
   {
     name: 'seal-one-sector-short',
@@ -59,6 +54,7 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
     file: 'extent-store/recover.ts',
     find: 'if (copy.isOpen && !verifySlices(frame)) return false',
     replace: 'if (frame.frameBytes === 0) return false',
+    given: [SLOW_SYNC],
     runs: { scenario: 'crashes' },
   },
   {
@@ -82,6 +78,7 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
     file: 'platform/kv-log.ts',
     find: '    await this.#device.sync()\n    this.#area.batches += 1',
     replace: '    this.#area.batches += 1',
+    given: [SLOW_SYNC],
     runs: { scenario: 'crashes' },
   },
   {

@@ -1,37 +1,23 @@
 /** Bugs between a client's request and the log: map, checkpoint, reduction, cache, partial blocks. */
-import type { Edit, Mutation } from './mutation.ts'
-
-/** 256 fingerprints for all blocks there are: nearly every lookup finds a candidate, and nearly none is the same. */
-export const FORCED_COLLISIONS: Edit = {
-  file: 'vdisk/reduce.ts',
-  find: 'const hi = hashOut[0]!\n        const lo = hashOut[1]!',
-  replace: 'const hi = hashOut[0]! & 0xff\n        const lo = 0',
-}
+import { FORCED_COLLISIONS } from './circumstances.ts'
+import type { Mutation } from './mutation.ts'
 
 export const VDISK_MUTATIONS: readonly Mutation[] = [
   {
     name: 'dedupe-without-compare',
     breaks: 'a duplicate has the same bytes: with forced collisions, a fingerprint alone counts',
-    ...FORCED_COLLISIONS,
-    also: [
-      {
-        file: 'vdisk/reduce.ts',
-        find: 'const same = cache.equals(candidates.egroup, candidates.ref, data, at)',
-        replace: 'const same = true as boolean | undefined',
-      },
-    ],
+    file: 'vdisk/reduce.ts',
+    find: 'const same = cache.equals(candidates.egroup, candidates.ref, data, at)',
+    replace: 'const same = true as boolean | undefined',
+    given: [FORCED_COLLISIONS],
   },
   {
     name: 'dedupe-compares-fetched-blocks-not',
     breaks: 'a duplicate has the same bytes: with forced collisions, what was not cached is not compared',
-    ...FORCED_COLLISIONS,
-    also: [
-      {
-        file: 'vdisk/reduce.ts',
-        find: 'const same = inside && sameBytes(raw, at, data, offset + i * BLOCK_BYTES, BLOCK_BYTES)',
-        replace: 'const same = inside && sameBytes(raw, at, raw, at, BLOCK_BYTES)',
-      },
-    ],
+    file: 'vdisk/reduce.ts',
+    find: 'const same = inside && sameBytes(raw, at, data, offset + i * BLOCK_BYTES, BLOCK_BYTES)',
+    replace: 'const same = inside && sameBytes(raw, at, raw, at, BLOCK_BYTES)',
+    given: [FORCED_COLLISIONS],
   },
   {
     name: 'zero-by-first-sector',

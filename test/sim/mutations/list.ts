@@ -3,9 +3,10 @@
  * one is a mistake that somebody could make, compiles, and passes unnoticed as long as nothing fails at the wrong moment.
  * mutations.test.ts holds that each still applies to the engine as it is; runner.ts shows that each is found.
  */
+import { FORCED_COLLISIONS, SLOW_SYNC } from './circumstances.ts'
 import { CLUSTER_MUTATIONS } from './list-cluster.ts'
 import { LOG_MUTATIONS } from './list-log.ts'
-import { FORCED_COLLISIONS, VDISK_MUTATIONS } from './list-vdisk.ts'
+import { VDISK_MUTATIONS } from './list-vdisk.ts'
 import type { Mutation } from './mutation.ts'
 
 export const MUTATIONS: readonly Mutation[] = [...LOG_MUTATIONS, ...VDISK_MUTATIONS, ...CLUSTER_MUTATIONS]
@@ -16,5 +17,11 @@ export const CONTROLS: readonly Mutation[] = [
     name: 'control-forced-collisions',
     breaks: 'nothing: fingerprints collide, and the bytes are compared',
     ...FORCED_COLLISIONS,
+  },
+  {
+    name: 'control-slow-sync',
+    breaks: 'nothing: a sync takes longer',
+    ...SLOW_SYNC,
+    runs: { scenario: 'crashes' },
   },
 ]

@@ -6,7 +6,7 @@
  * --json` ends with one line of JSON, and exits with 0 (clean) or 1 (`seed` and `violation` say what was found).
  */
 import { spawn } from 'node:child_process'
-import type { Mutation } from './mutation.ts'
+import { editsOf, type Mutation } from './mutation.ts'
 import { Sandbox } from './sandbox.ts'
 
 const AT_ONCE = 2
@@ -62,7 +62,7 @@ export async function runMutations(
 
 async function runMutation(mutation: Mutation, sandbox: Sandbox, options: RunnerOptions): Promise<Outcome> {
   const startedAt = performance.now()
-  const { name, breaks, runs } = mutation
+  const { name, breaks, given = [], runs } = mutation
   const { firstSeed, seedsMax } = options
   const outcome = (
     verdict: Verdict,
@@ -72,7 +72,7 @@ async function runMutation(mutation: Mutation, sandbox: Sandbox, options: Runner
     const wallSeconds = Math.round((performance.now() - startedAt) / 100) / 10
     return { name, breaks, verdict, seeds, ...found, wallSeconds }
   }
-  const folder = sandbox.mutate(mutation)
+  const folder = sandbox.edited(editsOf(mutation))
   try {
     const result = await simulate(folder, firstSeed, seedsMax, runs)
     if (result.end !== 'violation') {
@@ -81,7 +81,9 @@ async function runMutation(mutation: Mutation, sandbox: Sandbox, options: Runner
         : outcome('no verdict', seedsMax, { violation: result.why })
     }
     const { seed, violation } = result
-    const proof = await simulate(sandbox.unchanged, seed, 1, runs)
+    const sound = sandbox.edited(given)
+    const proof = await simulate(sound, seed, 1, runs)
+    sandbox.remove(sound)
     const verdict = proof.end === 'clean' ? 'found' : proof.end === 'violation' ? 'false alarm' : 'no verdict'
     return outcome(verdict, seed - firstSeed + 1, { seed, violation })
   } finally {

@@ -5,28 +5,25 @@
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { apply, type Mutation } from './mutation.ts'
+import { apply, type Edit } from './mutation.ts'
 
 export const REPOSITORY = resolve(import.meta.dirname, '../../..')
 
 export class Sandbox {
   private readonly root: string
+  private readonly unchanged: string
   private count = 0
 
   constructor() {
     this.root = mkdtempSync(join(tmpdir(), 'hither-mutations-'))
+    this.unchanged = join(this.root, 'unchanged')
     this.copy(REPOSITORY, this.unchanged)
   }
 
-  /** The folder of the engine as it is. */
-  get unchanged(): string {
-    return join(this.root, 'unchanged')
-  }
-
-  /** A folder of its own with the mutated engine. */
-  mutate(mutation: Mutation): string {
-    const folder = join(this.root, `${++this.count}-${mutation.name}`)
-    const changed = apply(mutation, (file) => readFileSync(join(this.unchanged, 'src', file), 'utf8'))
+  /** A folder of its own with the edited engine. */
+  edited(edits: readonly Edit[]): string {
+    const folder = join(this.root, `${++this.count}`)
+    const changed = apply(edits, (file) => readFileSync(join(this.unchanged, 'src', file), 'utf8'))
     this.copy(this.unchanged, folder)
     for (const [file, text] of changed) writeFileSync(join(folder, 'src', file), text)
     return folder
