@@ -56,11 +56,18 @@ export class SimCluster {
     return this.embedded.cvm(node)
   }
 
-  /** The node loses its power: its CVM dies, and its devices forget what was not synced. */
+  /**
+   * The nodes lose their power: their CVMs die, and their devices forget what was not synced. A node whose CVM is just
+   * starting, or is not up, is left alone.
+   */
   async losePower(nodes: readonly NodeId[]): Promise<void> {
     await Promise.all(
       nodes.map(async (node) => {
-        await this.cluster.failCvm(node).catch(() => undefined)
+        try {
+          await this.cluster.failCvm(node)
+        } catch {
+          return
+        }
         this.world.cutPower(node)
       }),
     )

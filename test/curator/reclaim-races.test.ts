@@ -89,8 +89,16 @@ function cvmOf(cluster: Cluster, node: string): Cvm {
   return (cluster as EmbeddedCluster)['members'].get(node)!.cvm!
 }
 
+function failed(cluster: Cluster, node: string): Promise<boolean> {
+  return cluster.failCvm(node).then(
+    () => true,
+    () => false,
+  )
+}
+
 async function restart(cluster: Cluster, node: string): Promise<void> {
-  await cluster.failCvm(node)
+  // On a busy machine a CVM may have lost its short lease by itself, and be on its way back.
+  while (!(await failed(cluster, node))) await new Promise((resolve) => setTimeout(resolve, 20))
   await cluster.recoverCvm(node)
 }
 
