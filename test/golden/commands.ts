@@ -2,7 +2,7 @@
  * The commands of the scenarios, on one simulated cluster each. Sizes are `4KiB`, `1MiB` …, durations `500ms`, `5s`, `10m`.
  *
  *   open nodes= rf= seed= ssd= hdd= nodes-per-block= lease= hold-down= rebuild-delay= curator= io-deadline= policy=
- *                                    background scans are off unless `curator=` gives their interval; nothing is cached
+ *                                    a new cluster, in place of the one before; background scans are off unless `curator=` gives their interval; nothing is cached
  *   disk create NAME size= [vm=] [node=]
  *   write DISK from= length= value=  in requests of 256 KiB, one after the other
  *   read DISK from= length=          what is there, where it came from, the slowest request of 256 KiB
@@ -126,6 +126,9 @@ export class Commands {
     }
     const seed = args.needCount('seed')
     args.end()
+    await this.close()
+    this.#disks.clear()
+    this.#events = []
     const sim = await openSimCluster({ seed, settings })
     this.#open = sim
     const events = sim.cluster.events()
