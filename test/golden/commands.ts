@@ -35,6 +35,7 @@ import { Arguments } from './arguments.ts'
 import { blocksOf, valuesOf } from './blocks.ts'
 import {
   describeCopies,
+  describeError,
   describeEvents,
   describeSpace,
   describeSpread,
@@ -89,7 +90,7 @@ export class Commands {
       this.#output.push(...(await command(args)))
     } catch (error) {
       if (!(error instanceof HitherError)) throw error
-      this.#output.push(`${error.code}: ${error.message}`)
+      this.#output.push(describeError(error))
     }
   }
 
@@ -174,7 +175,7 @@ export class Commands {
       return [`${formatBytes(at - from)} acknowledged, up to the end of the disk`]
     } catch (error) {
       if (!(error instanceof HitherError)) throw error
-      return [`${formatBytes(at - from)} acknowledged, then ${error.code}: ${error.message}`]
+      return [`${formatBytes(at - from)} acknowledged, then ${describeError(error)}`]
     }
   }
 

@@ -3,6 +3,7 @@
  * one decimal, times as the power of ten they stay under, no time stamps.
  */
 import type { ClusterEvent, ClusterStats, ClusterStatus } from '../../src/api.ts'
+import type { HitherError } from '../../src/base/errors.ts'
 import { describeEvent } from '../../src/cli/describe-event.ts'
 import { formatBytes } from '../../src/cli/format.ts'
 import type { Cvm } from '../../src/cvm/cvm.ts'
@@ -26,6 +27,11 @@ export function roughly(ms: number): string {
 
 export function percent(part: number, whole: number): string {
   return whole === 0 ? '-' : `${Math.round((100 * part) / whole)} %`
+}
+
+/** Ids of egroups tell how many were tried before, and nothing to the reader. */
+export function describeError(error: HitherError): string {
+  return `${error.code}: ${error.message.replace(/\begroup \d+/g, 'an egroup')}`
 }
 
 /** `0 B to 1 MiB: value 3`, one line for each run of equal values. */
