@@ -30,6 +30,7 @@ if (unknown.length > 0) {
   process.exit(2)
 }
 const chosen = known.filter((mutation) => only === undefined || only.includes(mutation.name))
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
 let done = 0
 const outcomes = await runMutations(chosen, {
   firstSeed: Number(values.seed),

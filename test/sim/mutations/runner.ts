@@ -55,7 +55,7 @@ export async function runMutations(
     })
     await Promise.all(workers)
   } finally {
-    sandbox.remove()
+    sandbox.close()
   }
   return outcomes
 }
@@ -101,6 +101,8 @@ function simulate(cwd: string, seed: number, seeds: number, runs: Mutation['runs
   args.push('--no-shrink')
   for (const [option, value] of Object.entries(runs ?? {})) args.push(`--${option}`, `${value}`)
   const child = spawn(process.execPath, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+  const kill = (): boolean => child.kill('SIGKILL')
+  process.once('exit', kill)
   let out = ''
   let errors = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -112,7 +114,7 @@ function simulate(cwd: string, seed: number, seeds: number, runs: Mutation['runs
   const limitMs = START_MS + seeds * SEED_MS
   return new Promise((resolve) => {
     const late = setTimeout(() => {
-      child.kill('SIGKILL')
+      kill()
       resolve({ end: 'broken', why: `not done after ${limitMs / 1000} s` })
     }, limitMs)
     child.on('error', (error) => {
@@ -121,6 +123,7 @@ function simulate(cwd: string, seed: number, seeds: number, runs: Mutation['runs
     })
     child.on('close', (code) => {
       clearTimeout(late)
+      process.off('exit', kill)
       resolve(code === 0 ? { end: 'clean' } : violationOf(out, `exit code ${code}: ${errors.trim()}`))
     })
   })

@@ -13,11 +13,13 @@ export class Sandbox {
   private readonly root: string
   private readonly unchanged: string
   private count = 0
+  private readonly cleanUp = (): void => this.remove(this.root)
 
   constructor() {
     this.root = mkdtempSync(join(tmpdir(), 'hither-mutations-'))
     this.unchanged = join(this.root, 'unchanged')
     this.copy(REPOSITORY, this.unchanged)
+    process.once('exit', this.cleanUp)
   }
 
   /** A folder of its own with the edited engine. */
@@ -29,8 +31,15 @@ export class Sandbox {
     return folder
   }
 
-  remove(folder: string = this.root): void {
+  /** A folder that `edited` has made. */
+  remove(folder: string): void {
     rmSync(folder, { recursive: true, force: true })
+  }
+
+  /** Removes everything; happens by itself when the process ends before. */
+  close(): void {
+    process.off('exit', this.cleanUp)
+    this.cleanUp()
   }
 
   private copy(from: string, to: string): void {
