@@ -13,6 +13,7 @@
  * name that is not there, too.
  */
 import { HitherError } from '../../base/errors.ts'
+import { Endpoint } from '../endpoint.ts'
 import type { Network } from '../types.ts'
 
 /** Rounds of delivery by microtask before the event loop gets a turn. */
@@ -39,11 +40,19 @@ export class LoopbackHub {
     }
     const endpoint = new Endpoint(name, {
       find: (peer) => this.#endpoints.get(peer),
-      deliver: (delivery) => this.#enqueue(delivery),
+      carry: (sender, to, target, frame) => {
+        if (target === undefined) this.#tellDown(sender, to)
+        else this.#enqueue({ target, from: sender.self, sender, frame })
+      },
+      tellClosed: (peer) => this.#tellDown(peer, name),
       forget: () => this.#endpoints.delete(name),
     })
     this.#endpoints.set(name, endpoint)
     return endpoint
+  }
+
+  #tellDown(target: Endpoint, from: string): void {
+    this.#enqueue({ target, from, sender: undefined, frame: undefined })
   }
 
   #enqueue(delivery: Delivery): void {
@@ -88,80 +97,4 @@ function receive({ target, from, sender, frame }: Delivery): void {
   if (target.closed) return
   if (frame === undefined) target.peerDownHandler(from)
   else if (!sender?.closed) target.frameHandler(from, frame)
-}
-
-/** What an endpoint needs of its hub. */
-interface HubSide {
-  find(peer: string): Endpoint | undefined
-  deliver(delivery: Delivery): void
-  forget(): void
-}
-
-class Endpoint implements Network {
-  readonly self: string
-  closed = false
-  frameHandler: (from: string, frame: Uint8Array) => void = () => undefined
-  peerDownHandler: (peer: string) => void = () => undefined
-  readonly #hub: HubSide
-  /** Endpoints with which a frame was exchanged: those to tell when this one closes. */
-  readonly #peers = new Set<Endpoint>()
-  #sentBytes = 0
-
-  constructor(name: string, hub: HubSide) {
-    this.self = name
-    this.#hub = hub
-  }
-
-  send(to: string, parts: readonly Uint8Array[]): void {
-    if (this.closed) return
-    const frame = joinParts(parts)
-    this.#sentBytes += frame.length
-    const target = this.#hub.find(to)
-    if (!target) {
-      this.#hub.deliver({ target: this, from: to, sender: undefined, frame: undefined })
-      return
-    }
-    if (target !== this) {
-      this.#peers.add(target)
-      target.#peers.add(this)
-    }
-    this.#hub.deliver({ target, from: this.self, sender: this, frame })
-  }
-
-  onFrame(handler: (from: string, frame: Uint8Array) => void): void {
-    this.frameHandler = handler
-  }
-
-  onPeerDown(handler: (peer: string) => void): void {
-    this.peerDownHandler = handler
-  }
-
-  sentBytes(): number {
-    return this.#sentBytes
-  }
-
-  close(): Promise<void> {
-    if (this.closed) return Promise.resolve()
-    this.closed = true
-    this.#hub.forget()
-    for (const peer of this.#peers) {
-      peer.#peers.delete(this)
-      this.#hub.deliver({ target: peer, from: this.self, sender: undefined, frame: undefined })
-    }
-    this.#peers.clear()
-    return Promise.resolve()
-  }
-}
-
-function joinParts(parts: readonly Uint8Array[]): Uint8Array {
-  if (parts.length === 1) return parts[0]!.slice()
-  let length = 0
-  for (const part of parts) length += part.length
-  const frame = new Uint8Array(length)
-  let at = 0
-  for (const part of parts) {
-    frame.set(part, at)
-    at += part.length
-  }
-  return frame
 }

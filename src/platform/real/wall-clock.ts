@@ -3,6 +3,7 @@
  * millisecond early (a lease must not end early), and it fires at once for more than 2^31−1 ms. Both by looking at the
  * time when a timer fires, and setting it again for the rest.
  */
+import { sleepBy } from '../sleep.ts'
 import type { Clock } from '../types.ts'
 
 const TIMEOUT_MS_MAX = 2 ** 31 - 1
@@ -17,21 +18,7 @@ export class WallClock implements Clock {
   }
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) {
-        reject(signal.reason)
-        return
-      }
-      const abort = (): void => {
-        cancel()
-        reject(signal?.reason)
-      }
-      const cancel = this.after(ms, () => {
-        signal?.removeEventListener('abort', abort)
-        resolve()
-      })
-      signal?.addEventListener('abort', abort, { once: true })
-    })
+    return sleepBy((time, fire) => this.after(time, fire), ms, signal)
   }
 
   turn(): Promise<void> {

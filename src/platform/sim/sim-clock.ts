@@ -2,6 +2,7 @@
  * A node's clock in virtual time. Clocks differ: each may run at a rate of its own (drift), and its wall time may
  * jump (`step`), as NTP and operators do. The monotonic time never jumps.
  */
+import { sleepBy } from '../sleep.ts'
 import type { Clock } from '../types.ts'
 import type { SimLoop } from './loop.ts'
 
@@ -41,21 +42,7 @@ export class SimClock implements Clock {
   }
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) {
-        reject(signal.reason)
-        return
-      }
-      const abort = (): void => {
-        cancel()
-        reject(signal?.reason)
-      }
-      const cancel = this.after(ms, () => {
-        signal?.removeEventListener('abort', abort)
-        resolve()
-      })
-      signal?.addEventListener('abort', abort, { once: true })
-    })
+    return sleepBy((time, fire) => this.after(time, fire), ms, signal)
   }
 
   turn(): Promise<void> {
