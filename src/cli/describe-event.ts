@@ -1,6 +1,7 @@
 /** Events of the cluster as lines: for people, and as JSON objects for programs. */
 import type { ClusterEvent, CuratorReport } from '../api.ts'
-import { formatBytes, formatCount, formatDuration } from './format.ts'
+import { formatBytes } from '../base/format-bytes.ts'
+import { formatCount, formatDuration } from './format.ts'
 
 /** One JSON object whose `event` is the type; the same from `start --json` and `events --json`. */
 export function eventJson(event: ClusterEvent): string {

@@ -1,20 +1,6 @@
 /** Numbers and tables for people to read. Pure: text in, text out. */
 import type { Colors } from 'picocolors/types.js'
-import { KiB } from '../base/units.ts'
-
-const BYTE_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const
-
-/** `512 B`, `1.5 KiB`, `10 GiB`: binary units, one decimal where it says something. */
-export function formatBytes(bytes: number): string {
-  let value = bytes
-  let unit = 0
-  while (value >= KiB && unit < BYTE_UNITS.length - 1) {
-    value /= KiB
-    unit += 1
-  }
-  if (oneDecimal(value) === '1024' && unit < BYTE_UNITS.length - 1) return `1 ${BYTE_UNITS[unit + 1]}`
-  return `${unit === 0 ? Math.round(value) : oneDecimal(value)} ${BYTE_UNITS[unit]}`
-}
+import { oneDecimal } from '../base/format-bytes.ts'
 
 /** `97.6 %` of a ratio from 0 to 1; never rounds up to a 100 % that is not true. */
 export function formatRatio(ratio: number): string {
@@ -88,8 +74,4 @@ function padCell(cell: Cell, width: number, align: 'left' | 'right', last: boole
 function textOf(cell: Cell | undefined): string {
   if (cell === undefined) return ''
   return typeof cell === 'string' ? cell : cell.text
-}
-
-function oneDecimal(value: number): string {
-  return value.toFixed(1).replace(/\.0$/, '')
 }

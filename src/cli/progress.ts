@@ -2,7 +2,8 @@
  * The progress bar of imports and exports: one line on a terminal, redrawn in place at most ten times a second. Where
  * there is no terminal it draws nothing.
  */
-import { formatBytes, formatDuration } from './format.ts'
+import { formatBytes } from '../base/format-bytes.ts'
+import { formatDuration } from './format.ts'
 import type { Output } from './io.ts'
 
 const REDRAW_MS = 100

@@ -3,7 +3,8 @@
 import { PassThrough } from 'node:stream'
 import pc from 'picocolors'
 import { describe, expect, it } from 'vitest'
-import { formatBytes, formatDuration, formatPairs, formatRatio, formatTable } from '../../src/cli/format.ts'
+import { formatBytes } from '../../src/base/format-bytes.ts'
+import { formatDuration, formatPairs, formatRatio, formatTable } from '../../src/cli/format.ts'
 import { formatProgress, ProgressBar, RateMeter } from '../../src/cli/progress.ts'
 
 const plain = pc.createColors(false)

@@ -26,8 +26,8 @@ import type {
   VDisk,
 } from '../../src/api.ts'
 import { HitherError } from '../../src/base/errors.ts'
+import { formatBytes } from '../../src/base/format-bytes.ts'
 import { BLOCK_BYTES, KiB } from '../../src/base/units.ts'
-import { formatBytes } from '../../src/cli/format.ts'
 import { parseDuration } from '../../src/cli/parse.ts'
 import { settledFaults } from '../../src/sim/check/settled.ts'
 import { openSimCluster, type SimCluster } from '../../src/sim/cluster.ts'

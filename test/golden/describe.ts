@@ -4,8 +4,8 @@
  */
 import type { ClusterEvent, ClusterStats, ClusterStatus } from '../../src/api.ts'
 import type { HitherError } from '../../src/base/errors.ts'
+import { formatBytes } from '../../src/base/format-bytes.ts'
 import { describeEvent } from '../../src/cli/describe-event.ts'
-import { formatBytes } from '../../src/cli/format.ts'
 import type { Cvm } from '../../src/cvm/cvm.ts'
 import type { SimCluster } from '../../src/sim/cluster.ts'
 import { GARBLED } from './blocks.ts'

@@ -1,10 +1,11 @@
 /** `hither status`, `stats`, `events`, `container …`, `curator run`: the cluster as a whole. */
 import type { Command } from 'commander'
 import type { ClusterStats, ClusterStatus, ContainerInfo, CuratorReport } from '../../api.ts'
+import { formatBytes } from '../../base/format-bytes.ts'
 import type { HostDoor } from '../../frontend/control/index.ts'
 import { type Bind, type CommandContext, withExample } from '../context.ts'
 import { eventJson, eventLine } from '../describe-event.ts'
-import { formatBytes, formatCount, formatDuration, formatPairs, formatRatio, formatTable } from '../format.ts'
+import { formatCount, formatDuration, formatPairs, formatRatio, formatTable } from '../format.ts'
 import { parseChoice, parseCount } from '../parse.ts'
 import { nodeTable } from './nodes.ts'
 

@@ -1,9 +1,10 @@
 /** `hither vm …`, `cvm …`, `node …`, `device …`: what runs where, and what breaks. */
 import type { Command } from 'commander'
 import type { NodeStatus, TierStats } from '../../api.ts'
+import { formatBytes } from '../../base/format-bytes.ts'
 import type { HostDoor } from '../../frontend/control/index.ts'
 import { type Bind, type CommandContext, withExample } from '../context.ts'
-import { type Cell, formatBytes, formatTable } from '../format.ts'
+import { type Cell, formatTable } from '../format.ts'
 import { parseSize } from '../parse.ts'
 
 export function addVmCommands(program: Command, bind: Bind): void {

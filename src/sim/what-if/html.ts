@@ -2,8 +2,10 @@
  * The report as one HTML page that needs nothing else: styles and charts are in it, there is no script, and nothing is
  * loaded. Two reports stand side by side, with the same scale on both sides.
  */
+
+import { formatBytes } from '../../base/format-bytes.ts'
 import { type ChartOptions, escapeHtml, type Line, linearScale, lineChart, logScale } from './chart.ts'
-import { showBytes, showMs } from './quantities.ts'
+import { showMs } from './quantities.ts'
 import type { AnswerClass, Report, Window } from './report.ts'
 import { CLASS_NAMES, reportTable } from './table.ts'
 
@@ -64,7 +66,7 @@ function latencyDrawing(title: string, rank: 'p50Ms' | 'p99Ms' | 'maxMs'): Drawi
 const DRAWINGS: readonly Drawing[] = [
   {
     title: 'Bytes read and moved, by colour, a window',
-    show: showBytes,
+    show: formatBytes,
     scale: 'bytes',
     lines: [
       { name: 'local', color: '--blue', pick: ({ traffic }) => traffic.localBytes },
@@ -83,7 +85,7 @@ const DRAWINGS: readonly Drawing[] = [
   latencyDrawing('Latency, longest', 'maxMs'),
   {
     title: 'Network and background, a window',
-    show: showBytes,
+    show: formatBytes,
     scale: 'bytes',
     lines: [
       { name: 'network between nodes', color: '--grey', pick: ({ traffic }) => traffic.externalBytes },
@@ -93,13 +95,13 @@ const DRAWINGS: readonly Drawing[] = [
   },
   {
     title: 'Bytes short of copies',
-    show: showBytes,
+    show: formatBytes,
     scale: 'bytes',
     lines: [{ name: 'short of copies', color: '--red', pick: ({ space }) => space.underReplicatedBytes }],
   },
   {
     title: 'Tiers',
-    show: showBytes,
+    show: formatBytes,
     scale: 'bytes',
     lines: [
       { name: 'SSD used', color: '--blue', pick: ({ space }) => space.ssd.usedBytes },
@@ -108,7 +110,7 @@ const DRAWINGS: readonly Drawing[] = [
   },
   {
     title: 'Space',
-    show: showBytes,
+    show: formatBytes,
     scale: 'bytes',
     lines: [
       { name: 'data of the vDisks', color: '--grey', pick: ({ space }) => space.logicalBytes },

@@ -14,7 +14,6 @@ const DURATION_UNITS: Readonly<Record<string, number>> = {
   m: 60_000,
   h: 3_600_000,
 }
-const BYTE_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'] as const
 
 /** Bytes of `64 GiB`, `4KiB`, `512 B`; `undefined` when it is none. */
 export function sizeOf(text: string): number | undefined {
@@ -29,17 +28,6 @@ export function durationOf(text: string): number | undefined {
   const [, digits, unit] = DURATION.exec(text.trim()) ?? []
   if (digits === undefined || unit === undefined) return undefined
   return Number(digits) * DURATION_UNITS[unit]!
-}
-
-/** `512 B`, `1.5 KiB`, `10 GiB`. */
-export function showBytes(bytes: number): string {
-  let value = bytes
-  let unit = 0
-  while (value >= 1023.95 && unit < BYTE_UNITS.length - 1) {
-    value /= KiB
-    unit++
-  }
-  return `${trimmed(value, unit === 0 ? 0 : 1)} ${BYTE_UNITS[unit]}`
 }
 
 /** `0.14 ms`, `12 ms`, `3.2 s`, `2 min 5 s`. */

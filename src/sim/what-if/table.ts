@@ -1,5 +1,6 @@
 /** The report for a terminal. Two reports stand side by side: each line of a figure is there once for each plan. */
-import { showBytes, showCount, showMs } from './quantities.ts'
+import { formatBytes } from '../../base/format-bytes.ts'
+import { showCount, showMs } from './quantities.ts'
 import {
   type AnswerClass,
   CLASSES,
@@ -116,7 +117,7 @@ function trafficRows(reports: readonly Report[]): Row[] {
       traffic.writtenBytes,
       traffic.backgroundBytes,
       traffic.externalBytes,
-    ].map(showBytes)
+    ].map(formatBytes)
   const rows = inTurn(reports, (report) => [
     ...report.phases.map((phase) => [showMs(phase.fromMs), phase.label, ...cells(phase.traffic)]),
     ['', 'all', ...cells(report.traffic)],
@@ -157,7 +158,7 @@ function fullRfRows(reports: readonly Report[]): Row[] {
     report.fullRf.map(({ atMs, event, peakBytes, restoredMs }) => [
       showMs(atMs),
       event,
-      showBytes(peakBytes),
+      formatBytes(peakBytes),
       restoredText(peakBytes, restoredMs),
     ]),
   )
@@ -191,9 +192,9 @@ function spaceRows(reports: readonly Report[]): Row[] {
     const [before, after] = [first.space, last.space]
     const row = (name: string, from: number, to: number, size?: number): Row => [
       name,
-      showBytes(from),
-      showBytes(to),
-      size === undefined ? '' : showBytes(size),
+      formatBytes(from),
+      formatBytes(to),
+      size === undefined ? '' : formatBytes(size),
     ]
     return [
       row('SSD', before.ssd.usedBytes, after.ssd.usedBytes, after.ssd.sizeBytes),
@@ -232,17 +233,17 @@ function curves(reports: readonly Report[]): string {
   add(
     'red',
     windows(({ traffic }) => traffic.redBytes),
-    showBytes,
+    formatBytes,
   )
   add(
     'green',
     windows(({ traffic }) => traffic.greenBytes),
-    showBytes,
+    formatBytes,
   )
   add(
     'purple',
     windows(({ traffic }) => traffic.purpleBytes),
-    showBytes,
+    formatBytes,
   )
   add(
     'write p99',
@@ -252,17 +253,17 @@ function curves(reports: readonly Report[]): string {
   add(
     'short of copies',
     windows(({ space }) => space.underReplicatedBytes),
-    showBytes,
+    formatBytes,
   )
   add(
     'SSD used',
     windows(({ space }) => space.ssd.usedBytes),
-    showBytes,
+    formatBytes,
   )
   add(
     'HDD used',
     windows(({ space }) => space.hdd.usedBytes),
-    showBytes,
+    formatBytes,
   )
   return section('OVER TIME', [['', 'CURVE', '', ''], ...lines])
 }
