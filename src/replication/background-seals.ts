@@ -4,8 +4,9 @@
  */
 import { codeOf } from '../base/errors.ts'
 import type { EgroupId, Generation, NodeId } from '../base/units.ts'
-import type { Directory, OwnerGuard } from './directory.ts'
+import type { Directory } from './directory.ts'
 import type { NodeStores } from './node-store.ts'
+import type { OwnerGuard } from './owner-guard.ts'
 
 export interface WrittenEgroup {
   readonly egroup: EgroupId

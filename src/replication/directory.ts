@@ -7,17 +7,12 @@
  * reject with `TIMEOUT` only when the catalog cannot be read either. `replace` and `remove` leave that to the caller.
  * The cache is right in all cases, later: the watch tells.
  */
-import { codeOf, HitherError } from '../base/errors.ts'
+import { codeOf } from '../base/errors.ts'
 import type { EgroupId, VDiskId } from '../base/units.ts'
 import { type EgroupRecord, egroupOfKey, encodeRecord, keys } from '../cluster/records.ts'
 import { RecordsView, type Versioned } from '../cluster/records-view.ts'
 import type { Catalog } from '../platform/types.ts'
-
-export interface OwnerGuard {
-  readonly stream: VDiskId
-  /** Revision of `owner/<stream>` when this CVM became owner. */
-  readonly revision: number
-}
+import { assertOwned, type OwnerGuard, ownerCondition } from './owner-guard.ts'
 
 export class Directory {
   private readonly catalog: Catalog
@@ -90,7 +85,7 @@ export class Directory {
         await Promise.all(ids.map((id) => this.refresh(id)))
         return
       }
-      await this.assertHolds(guard)
+      await assertOwned(this.catalog, guard)
     }
   }
 
@@ -132,7 +127,7 @@ export class Directory {
         if (codeOf(error) !== 'TIMEOUT') throw error
         unheard = true
       }
-      if (guard !== undefined) await this.assertHolds(guard)
+      if (guard !== undefined) await assertOwned(this.catalog, guard)
       entry = await this.refresh(egroup)
       if (unheard && entry !== undefined && isSame(entry.value, next)) return next
     }
@@ -146,11 +141,6 @@ export class Directory {
     return result.ok
   }
 
-  private async assertHolds(guard: OwnerGuard): Promise<void> {
-    const owner = await this.catalog.get(keys.owner(guard.stream))
-    if ((owner?.revision ?? 0) !== guard.revision) throw deposed(guard.stream)
-  }
-
   onChange(listener: (egroup: EgroupId, record: EgroupRecord | undefined) => void): () => void {
     return this.view.onChange((key, value) => listener(egroupOfKey(key), value))
   }
@@ -160,14 +150,6 @@ export class Directory {
   }
 }
 
-function ownerCondition(guard: OwnerGuard) {
-  return { key: keys.owner(guard.stream), revision: guard.revision }
-}
-
 function isSame(a: EgroupRecord, b: EgroupRecord): boolean {
   return JSON.stringify(a) === JSON.stringify(b)
-}
-
-function deposed(stream: VDiskId): HitherError {
-  return new HitherError('STALE_GENERATION', `another CVM owns vDisk ${stream} now`)
 }

@@ -24,8 +24,9 @@ import {
 } from '../base/units.ts'
 import type { EgroupRecord } from '../cluster/records.ts'
 import { parseFrame } from '../extent-store/frame-reader.ts'
-import type { Directory, OwnerGuard } from './directory.ts'
+import type { Directory } from './directory.ts'
 import type { NodeStores } from './node-store.ts'
+import type { OwnerGuard } from './owner-guard.ts'
 
 const TAIL_CHUNK_BYTES = 1 * MiB
 

@@ -33,8 +33,9 @@ import type { IdAllocator } from '../cluster/ids.ts'
 import type { ContainerRecord, EgroupRecord } from '../cluster/records.ts'
 import type { FrameBuilder } from '../extent-store/frame-writer.ts'
 import { BackgroundSeals, type WrittenEgroup } from './background-seals.ts'
-import type { Directory, OwnerGuard } from './directory.ts'
+import type { Directory } from './directory.ts'
 import type { NodeStores } from './node-store.ts'
+import type { OwnerGuard } from './owner-guard.ts'
 
 /** Attempts to place one frame before the write fails. Each one drops at least one bad node. */
 const APPEND_ATTEMPTS_MAX = 6

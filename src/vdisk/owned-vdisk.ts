@@ -15,7 +15,7 @@ import {
   type SnapshotRecord,
   type VDiskRecord,
 } from '../cluster/records.ts'
-import type { OwnerGuard } from '../replication/directory.ts'
+import type { OwnerGuard } from '../replication/owner-guard.ts'
 import type { Placement, StreamWriter } from '../replication/stream-writer.ts'
 import { allocationOf } from './allocation.ts'
 import { writeCheckpoint } from './checkpoint.ts'

@@ -2,7 +2,7 @@
 import { codeOf, HitherError } from '../base/errors.ts'
 import { decodeRecord, encodeRecord, keys, type VDiskRecord } from '../cluster/records.ts'
 import type { Catalog } from '../platform/types.ts'
-import type { OwnerGuard } from '../replication/directory.ts'
+import { type OwnerGuard, ownerCondition } from '../replication/owner-guard.ts'
 
 /**
  * On top of the record in the catalog, whose home may have changed; again when the catalog did not answer, so that the
@@ -16,10 +16,7 @@ export async function putSize(catalog: Catalog, guard: OwnerGuard, size: number)
     const record: VDiskRecord = { ...decodeRecord<VDiskRecord>(entry.value), size }
     try {
       const result = await catalog.commit({
-        when: [
-          { key: keys.owner(guard.stream), revision: guard.revision },
-          { key, revision: entry.revision },
-        ],
+        when: [ownerCondition(guard), { key, revision: entry.revision }],
         put: [{ key, value: encodeRecord(record) }],
       })
       if (result.ok) return record

@@ -7,10 +7,10 @@
  * again on top of the earlier one. The root that the owner found when it activated is no older owner's to change: its
  * commits need an owner record that is gone.
  */
-import { codeOf, HitherError } from '../base/errors.ts'
+import { codeOf } from '../base/errors.ts'
 import { decodeRecord, encodeRecord, keys, type RootRecord } from '../cluster/records.ts'
 import type { Catalog, CatalogEntry } from '../platform/types.ts'
-import type { OwnerGuard } from '../replication/directory.ts'
+import { assertOwned, deposed, type OwnerGuard, ownerCondition } from '../replication/owner-guard.ts'
 
 export class RootWriter {
   private readonly catalog: Catalog
@@ -38,10 +38,7 @@ export class RootWriter {
       let unheard = false
       try {
         const result = await this.catalog.commit({
-          when: [
-            { key: keys.owner(this.guard.stream), revision: this.guard.revision },
-            { key: this.key, revision },
-          ],
+          when: [ownerCondition(this.guard), { key: this.key, revision }],
           put: [{ key: this.key, value }],
         })
         if (result.ok) {
@@ -55,23 +52,14 @@ export class RootWriter {
       const now = await this.read()
       this.revision = now.revision
       if (unheard && isSame(decodeRecord<RootRecord>(now.value), record)) return
-      await this.assertOwned()
+      await assertOwned(this.catalog, this.guard)
     }
   }
 
   private async read(): Promise<CatalogEntry> {
     const entry = await this.catalog.get(this.key)
-    if (entry === undefined) throw this.deposed()
+    if (entry === undefined) throw deposed(this.guard)
     return entry
-  }
-
-  private async assertOwned(): Promise<void> {
-    const owner = await this.catalog.get(keys.owner(this.guard.stream))
-    if (owner?.revision !== this.guard.revision) throw this.deposed()
-  }
-
-  private deposed(): HitherError {
-    return new HitherError('STALE_GENERATION', `another CVM owns vDisk ${this.guard.stream} now`)
   }
 }
 

@@ -7,8 +7,9 @@ import { SimLoop } from '../../src/platform/sim/loop.ts'
 import { SimCatalog } from '../../src/platform/sim/sim-catalog.ts'
 import type { Catalog } from '../../src/platform/types.ts'
 import { BackgroundSeals, type WrittenEgroup } from '../../src/replication/background-seals.ts'
-import { Directory, type OwnerGuard } from '../../src/replication/directory.ts'
+import { Directory } from '../../src/replication/directory.ts'
 import type { NodeStores } from '../../src/replication/node-store.ts'
+import type { OwnerGuard } from '../../src/replication/owner-guard.ts'
 import { UnheardCatalog } from '../cluster/unheard.ts'
 
 const STREAM = 3

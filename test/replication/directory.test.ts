@@ -4,7 +4,8 @@ import { type EgroupRecord, encodeRecord, keys } from '../../src/cluster/records
 import { seededRandom } from '../../src/platform/real/random.ts'
 import { SimLoop } from '../../src/platform/sim/loop.ts'
 import { SimCatalog } from '../../src/platform/sim/sim-catalog.ts'
-import { Directory, type OwnerGuard } from '../../src/replication/directory.ts'
+import { Directory } from '../../src/replication/directory.ts'
+import type { OwnerGuard } from '../../src/replication/owner-guard.ts'
 import { UnheardCatalog } from '../cluster/unheard.ts'
 
 const STREAM = 3
