@@ -3,10 +3,10 @@
  * egroup costs no extra catalog commit; what is left of a range at a crash is lost, which harms nothing. So is a range
  * whose commit was not answered: it may have been applied, so the next one is taken.
  */
-import { codeOf } from '../base/errors.ts'
 import type { EgroupId, VDiskId } from '../base/units.ts'
 import type { Catalog } from '../platform/types.ts'
-import { decodeRecord, encodeRecord, keys } from './records.ts'
+import { changeRecord } from './change-record.ts'
+import { decodeRecord, keys } from './records.ts'
 
 const EGROUP_RANGE = 64
 
@@ -58,19 +58,8 @@ export class IdAllocator {
   }
 }
 
-/** Rejects with `TIMEOUT` when the catalog cannot even be read. */
+/** The number before. Rejects with `TIMEOUT` when the catalog cannot even be read. */
 async function advance(catalog: Catalog, key: string, by: number): Promise<number> {
-  for (;;) {
-    const entry = await catalog.get(key)
-    const value = entry === undefined ? 1 : decodeRecord<number>(entry.value)
-    try {
-      const result = await catalog.commit({
-        when: [{ key, revision: entry?.revision ?? 0 }],
-        put: [{ key, value: encodeRecord(value + by) }],
-      })
-      if (result.ok) return value
-    } catch (error) {
-      if (codeOf(error) !== 'TIMEOUT') throw error
-    }
-  }
+  const after = await changeRecord<number>(catalog, key, (value = 1) => value + by)
+  return after! - by
 }

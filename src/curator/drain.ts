@@ -12,10 +12,10 @@
  */
 import { codeOf, HitherError } from '../base/errors.ts'
 import type { NodeId, VDiskId } from '../base/units.ts'
+import { changeRecord } from '../cluster/change-record.ts'
 import {
   type ContainerRecord,
   decodeRecord,
-  encodeRecord,
   keys,
   type NodeRecord,
   type OwnerRecord,
@@ -214,25 +214,14 @@ export class Drain {
     return entry
   }
 
-  /**
-   * Applies `change` until it sticks; `undefined` leaves the record as it is. It is applied again when the catalog did
-   * not answer, so it must bear to be applied to its own outcome.
-   */
-  private async change<T>(first: CatalogEntry, change: (record: T) => T | undefined): Promise<void> {
+  /** Changes a record that is there, as `changeRecord` does; `undefined` leaves it as it is. */
+  private async change<T>(entry: CatalogEntry, change: (record: T) => T | undefined): Promise<void> {
     const { catalog } = this.context.platform
-    for (let entry: CatalogEntry | undefined = first; entry !== undefined; ) {
-      const next = change(decodeRecord<T>(entry.value))
-      if (next === undefined) return
-      try {
-        const { ok } = await catalog.commit({
-          when: [{ key: entry.key, revision: entry.revision }],
-          put: [{ key: entry.key, value: encodeRecord(next) }],
-        })
-        if (ok) return
-      } catch (error) {
-        if (codeOf(error) !== 'TIMEOUT') throw error
-      }
-      entry = await catalog.get(entry.key)
-    }
+    await changeRecord<T>(
+      catalog,
+      entry.key,
+      (record) => (record === undefined ? undefined : (change(record) ?? record)),
+      entry,
+    )
   }
 }
