@@ -173,9 +173,9 @@ async function tell(plan: Plan, result: RunResult, keep: boolean, json: boolean)
 function progress(total: Total): void {
   if (!process.stderr.isTTY) return
   const rate = total.seeds / total.wallSeconds
-  const speed = (total.virtualHours * 3600) / total.wallSeconds
+  const speed = total.virtualHours / total.wallSeconds
   process.stderr.write(
-    `\r${total.seeds} seeds  ${rate.toFixed(1)} seeds/s  ${(speed / 3600).toFixed(3)} virtual h/s  `,
+    `\r${total.seeds} seeds  ${rate.toFixed(1)} seeds/s  ${speed.toFixed(3)} virtual h/s  `,
   )
 }
 

@@ -2,7 +2,7 @@
  * A simulated cluster: the public API over the unchanged engine, in virtual time. Its promises resolve as virtual time
  * passes, which it does as fast as the machine can.
  */
-import type { Cluster, ClusterSettings } from '../api.ts'
+import type { ClusterSettings } from '../api.ts'
 import type { NodeId } from '../base/units.ts'
 import type { Cvm } from '../cvm/cvm.ts'
 import { type EmbeddedCluster, openIn } from '../embedded/cluster.ts'
@@ -38,13 +38,11 @@ export async function openSimCluster(options: SimClusterOptions): Promise<SimClu
 
 export class SimCluster {
   readonly world: SimWorld
-  readonly cluster: Cluster
-  private readonly embedded: EmbeddedCluster
+  readonly cluster: EmbeddedCluster
 
-  constructor(world: SimWorld, embedded: EmbeddedCluster) {
+  constructor(world: SimWorld, cluster: EmbeddedCluster) {
     this.world = world
-    this.embedded = embedded
-    this.cluster = embedded
+    this.cluster = cluster
   }
 
   get loop(): SimLoop {
@@ -53,7 +51,7 @@ export class SimCluster {
 
   /** The CVM of a node, for checkers; `undefined` while it is down. */
   cvm(node: NodeId): Cvm | undefined {
-    return this.embedded.cvm(node)
+    return this.cluster.cvm(node)
   }
 
   /**

@@ -78,6 +78,9 @@ export async function runPlan(plan: Plan, trace?: (line: string) => void): Promi
   return { seed: plan.seed, violations, tally, virtualMs: sim?.loop.now ?? 0, hash: sim?.loop.hash ?? '' }
 }
 
+/** Something did not end in time; the message is the violation. */
+class Stuck extends Error {}
+
 class Run {
   private readonly plan: Plan
   private readonly sim: SimCluster
@@ -241,8 +244,7 @@ function at(sim: SimCluster | undefined): string {
 }
 
 function brokenBy(error: unknown): string {
-  const message = error instanceof Error ? error.message : ''
-  return message.startsWith('progress: ') ? message : `crash: ${describe(error)}`
+  return error instanceof Stuck ? error.message : `crash: ${describe(error)}`
 }
 
 function describe(reason: unknown): string {

@@ -64,10 +64,7 @@ export class Operator {
         this.job(fault.do, this.fail(fault.do, [fault.node], fault.forMs))
         return
       case 'blackout':
-        this.job(
-          fault.do,
-          this.fail('power-loss', cluster.nodes, fault.forMs).then(() => undefined),
-        )
+        this.job(fault.do, this.fail('power-loss', cluster.nodes, fault.forMs))
         return
       case 'cut':
         this.for(fault.forMs, network.faults.cut(fault.from, fault.to, fault.oneWay))

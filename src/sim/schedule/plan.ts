@@ -31,7 +31,6 @@ export interface PlannedDisk {
 export interface Plan {
   readonly seed: number
   readonly settings: ClusterSettings & { readonly nodes: number; readonly rf: 1 | 2 | 3 }
-  readonly durability: 'sync' | 'flush'
   readonly disks: readonly PlannedDisk[]
   readonly durationMs: number
   readonly faults: readonly TimedFault[]
@@ -96,7 +95,6 @@ export function drawPlan(seed: number, random: Random, options: PlanOptions = {}
       mapBytes: 1 * MiB,
       localityPolicy: pick(random, ['readahead', 'readahead', 'classic', 'keep', 'never']),
     },
-    durability: 'sync',
     disks,
     durationMs,
     faults: gapMs === 0 ? [] : drawFaults(random, theme, names, disks, rf, durationMs, gapMs),
