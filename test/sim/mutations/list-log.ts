@@ -135,7 +135,7 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
     name: 'ids-used-twice',
     breaks: 'an egroup id is never used twice: ranges of two CVMs overlap',
     file: 'cluster/ids.ts',
-    find: 'encodeRecord(value + by)',
-    replace: 'encodeRecord(value + 1)',
+    find: '(value = 1) => value + by)\n  return after! - by',
+    replace: '(value = 1) => value + 1)\n  return after! - 1',
   },
 ]

@@ -101,8 +101,8 @@ export const VDISK_MUTATIONS: readonly Mutation[] = [
     name: 'checkpoint-commit-unconditional',
     breaks: 'the replay position moves forward only: a late commit of an earlier checkpoint goes in',
     file: 'vdisk/root-writer.ts',
-    find: '            { key: this.key, revision },\n',
-    replace: '',
+    find: '[ownerCondition(this.guard), { key: this.key, revision }]',
+    replace: '[ownerCondition(this.guard)]',
     runs: { scenario: 'network' },
   },
   {
