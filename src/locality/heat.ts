@@ -12,6 +12,7 @@
  * Both forget the group that was added first when the table is full: a group still in use comes back at its next touch.
  */
 import { invariant } from '../base/errors.ts'
+import { exp2 } from '../base/exact-math.ts'
 
 export const TOUCH_SAMPLE_MS = 10_000
 export const TOUCH_WINDOW_MS = 10 * 60_000
@@ -177,7 +178,7 @@ export class HeatTable {
 
   #decayed(row: number, now: number): number {
     const age = Math.max(0, now - this.#touchedAt[row]!)
-    return this.#heat[row]! * 2 ** (-age / this.#halfLifeMs)
+    return this.#heat[row]! * exp2(-age / this.#halfLifeMs)
   }
 
   readonly #clear = (row: number): void => {

@@ -5,6 +5,7 @@
  */
 import type { VDisk } from '../../api.ts'
 import { asHitherError, type ErrorCode } from '../../base/errors.ts'
+import { ln } from '../../base/exact-math.ts'
 import type { SimLoop } from '../../platform/sim/loop.ts'
 import type { Random } from '../../platform/types.ts'
 import type { VmPlan } from './plan.ts'
@@ -90,7 +91,7 @@ export class Guest {
   /** Open loop: Poisson arrivals. */
   #arrive(next: () => Request, meanMs: number): void {
     const draw = (this.#deps.random.u32() + 1) / 2 ** 32
-    this.#deps.loop.after(-Math.log(draw) * meanMs, () => {
+    this.#deps.loop.after(-ln(draw) * meanMs, () => {
       if (!this.#running) return
       this.#want(next())
       this.#arrive(next, meanMs)

@@ -4,6 +4,7 @@
  */
 import type { VDisk } from '../../api.ts'
 import { asHitherError, type HitherError } from '../../base/errors.ts'
+import { exp2, log2 } from '../../base/exact-math.ts'
 import type { SimLoop } from '../../platform/sim/loop.ts'
 import type { Random } from '../../platform/types.ts'
 import { CELL, cellBytes } from '../check/contents.ts'
@@ -105,7 +106,7 @@ export class DiskLoad {
         first = random.below(Math.min(8, blocks)) * CELLS_PER_BLOCK
         break
       case 'zipf':
-        first = Math.floor(blocks ** (random.below(1000) / 1000) - 1) * CELLS_PER_BLOCK
+        first = Math.floor(exp2((log2(blocks) * random.below(1000)) / 1000) - 1) * CELLS_PER_BLOCK
         break
       case 'unaligned':
         first = random.below(cells)
