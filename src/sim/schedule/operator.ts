@@ -13,6 +13,8 @@ export class Operator {
   private readonly tally: Tally
   /** Nodes whose CVM is being kept down. */
   private readonly down = new Set<NodeId>()
+  /** Of these, the ones that are just going down: whoever starts one now would have its power cut under the new CVM. */
+  private readonly falling = new Set<NodeId>()
   private readonly jobs = new Map<Promise<unknown>, string>()
   private readonly isolated = new Set<NodeId>()
   private readonly onFault: (fault: TimedFault) => void
@@ -45,8 +47,9 @@ export class Operator {
     world.catalogServer.faults.down = false
     for (const node of this.isolated) world.catalogServer.faults.heal(node)
     for (const { chaos } of world.disks.values()) calm(chaos)
-    for (const node of [...this.down]) this.start(node)
-    await Promise.all(this.jobs.keys())
+    for (const node of [...this.down]) if (!this.falling.has(node)) this.start(node)
+    // One that was falling is started by the job that made it fall.
+    while (this.jobs.size > 0) await Promise.all(this.jobs.keys())
   }
 
   /** What was asked for, and is not done. */
@@ -147,7 +150,10 @@ export class Operator {
     forMs: number,
   ): Promise<void> {
     const standing = nodes.filter((node) => !this.down.has(node))
-    for (const node of standing) this.down.add(node)
+    for (const node of standing) {
+      this.down.add(node)
+      this.falling.add(node)
+    }
     if (how === 'power-loss') {
       await this.sim.losePower(standing)
       // Nobody is left who could serve under a lease that a restart of the catalog ends early.
@@ -158,6 +164,7 @@ export class Operator {
         standing.map((node) => this.sim.cluster.failCvm(node, { hang }).catch(() => undefined)),
       )
     }
+    for (const node of standing) this.falling.delete(node)
     if (!this.over) await this.sim.loop.sleep(forMs)
     for (const node of standing) this.start(node)
   }
