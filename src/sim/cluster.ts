@@ -55,18 +55,23 @@ export class SimCluster {
   }
 
   /**
-   * The nodes lose their power: their CVMs die, and their devices forget what was not synced. A node whose CVM is just
-   * starting, or is not up, is left alone.
+   * The nodes lose their power: their CVMs die, and their devices forget what was not synced; what is being written or
+   * synced at that moment does not come to its end. A node whose CVM is just starting, or is not up, is left alone.
    */
   async losePower(nodes: readonly NodeId[]): Promise<void> {
     await Promise.all(
       nodes.map(async (node) => {
+        if (this.cvm(node) === undefined) return
+        const died = this.cluster.failCvm(node)
+        // Dead within the call, so that it cannot see its devices go. Later only when it is being ended already.
+        const cut = this.cvm(node) === undefined
+        if (cut) this.world.cutPower(node)
         try {
-          await this.cluster.failCvm(node)
+          await died
         } catch {
           return
         }
-        this.world.cutPower(node)
+        if (!cut) this.world.cutPower(node)
       }),
     )
   }
