@@ -7,13 +7,14 @@
  *   4. background scans until RF is whole again, within a bound                                   (progress)
  *   5. settled: copies, failure domains, slot by slot                                             (settled.ts)
  *   6. every cell is read                                                                         (register.ts)
- *   7. all disks and snapshots are deleted; after the scans no byte may be left                   (space)
+ *   7. all disks and snapshots are deleted; after the scans no byte may be left                   (space.ts)
  * Throughout: reads against the register model, owners (owners.ts), errors of unknown kind.
  */
 import { asHitherError } from '../base/errors.ts'
 import { OwnerCheck } from './check/owners.ts'
 import { DiskModel } from './check/register.ts'
 import { settledFaults } from './check/settled.ts'
+import { leftovers } from './check/space.ts'
 import { openSimCluster, type SimCluster } from './cluster.ts'
 import { describeFault } from './schedule/fault.ts'
 import { Operator } from './schedule/operator.ts'
@@ -126,8 +127,13 @@ class Run {
     const library = new Library(sim, this.loads, deps)
     for (const load of this.loads) load.start()
     if (plan.snapshots) library.start()
-    const operator = new Operator(sim, tally, (fault) =>
-      this.trace?.(`${at(sim)} FAULT ${describeFault(fault)}`),
+    const operator = new Operator(
+      sim,
+      tally,
+      async (disk) => {
+        if (plan.snapshots) await library.snapshot(disk)
+      },
+      (fault) => this.trace?.(`${at(sim)} FAULT ${describeFault(fault)}`),
     )
     const begun = loop.now
     await operator.run(plan.faults)
@@ -193,12 +199,10 @@ class Run {
     const deadline = loop.now + WHOLE_WITHIN_MS
     for (let waitMs = 5_000; ; waitMs *= 2) {
       await cluster.runCurator().catch(() => undefined)
-      const { storedBytes, egroups, copies } = cluster.stats()
-      if (storedBytes === 0 && egroups === 0) return
+      const left = leftovers(this.sim)
+      if (left.length === 0) return
       if (loop.now > deadline) {
-        this.report(
-          `space: all is deleted, and ${storedBytes} bytes in ${copies} copies of ${egroups} egroups are left`,
-        )
+        for (const what of left.slice(0, 5)) this.report(`space: ${what}`)
         return
       }
       await loop.sleep(waitMs)
