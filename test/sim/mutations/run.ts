@@ -1,13 +1,14 @@
 /**
  * Proves the simulator's checkers by mutation:
  *
- *   npx tsx test/sim/mutations/run.ts [--only NAME,…] [--seed S] [--seeds N] [--json]
+ *   npx tsx test/sim/mutations/run.ts [--only NAME,…] [--seed S] [--seeds N] [--at-once N] [--json]
  *
- * Exits with 0 when every mutation was found and no control was. `--seeds`: most seeds for one mutation.
+ * Exits with 0 when every mutation was found and no control was. `--seeds`: most seeds for one mutation; `--at-once`:
+ * processes at a time.
  */
 import { parseArgs } from 'node:util'
 import { CONTROLS, MUTATIONS } from './list.ts'
-import { type Outcome, runMutations } from './runner.ts'
+import { AT_ONCE_DEFAULT, type Outcome, runMutations } from './runner.ts'
 
 const SEEDS_DEFAULT = 100
 const VIOLATION_CHARS = 110
@@ -17,6 +18,7 @@ const { values } = parseArgs({
     only: { type: 'string' },
     seed: { type: 'string', default: '1' },
     seeds: { type: 'string', default: `${SEEDS_DEFAULT}` },
+    'at-once': { type: 'string', default: `${AT_ONCE_DEFAULT}` },
     json: { type: 'boolean', default: false },
   },
 })
@@ -35,6 +37,7 @@ let done = 0
 const outcomes = await runMutations(chosen, {
   firstSeed: Number(values.seed),
   seedsMax: Number(values.seeds),
+  atOnce: Number(values['at-once']),
   onOutcome: (outcome) => {
     done++
     console.error(`${done}/${chosen.length}  ${line(outcome)}`)

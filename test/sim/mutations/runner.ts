@@ -2,14 +2,15 @@
  * Shows that the simulator finds a mutation: runs it on a mutated copy of the engine, seed after seed, until it reports
  * a violation; then runs that very seed on the unchanged engine, which must be clean, or the finding proves nothing.
  *
- * Two mutations run at a time, each in a process of its own. The contract with src/sim-main.ts: `--seed S --seeds N
+ * Each mutation runs in a process of its own, some of them at a time. The contract with src/sim-main.ts: `--seed S --seeds N
  * --json` ends with one line of JSON, and exits with 0 (clean) or 1 (`seed` and `violation` say what was found).
  */
 import { spawn } from 'node:child_process'
 import { editsOf, type Mutation } from './mutation.ts'
 import { Sandbox } from './sandbox.ts'
 
-const AT_ONCE = 2
+/** Processes at a time. */
+export const AT_ONCE_DEFAULT = 2
 /** Wall time of one process: to start, and for each seed. A run of a broken engine may wait through a virtual hour. */
 const START_MS = 120_000
 const SEED_MS = 10_000
@@ -34,6 +35,8 @@ export interface Outcome {
 export interface RunnerOptions {
   readonly firstSeed: number
   readonly seedsMax: number
+  /** Mutations that run at a time. Default `AT_ONCE_DEFAULT`. */
+  readonly atOnce?: number
   readonly onOutcome?: (outcome: Outcome) => void
 }
 
@@ -46,7 +49,7 @@ export async function runMutations(
   const outcomes: Outcome[] = []
   const queue = [...mutations.entries()]
   try {
-    const workers = Array.from({ length: AT_ONCE }, async () => {
+    const workers = Array.from({ length: options.atOnce ?? AT_ONCE_DEFAULT }, async () => {
       for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
         const outcome = await runMutation(next[1], sandbox, options)
         outcomes[next[0]] = outcome
