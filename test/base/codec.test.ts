@@ -1,12 +1,15 @@
 /**
  * Guards: what was compressed comes back, byte for byte; nothing is written outside the promised range; damage gives
- * an error or the promised number of bytes, never a crash, and never spoils the calls after it.
+ * an error or the promised number of bytes, never a crash, and never spoils the calls after it. For both
+ * implementations, and each reads what the other wrote.
  */
 import { createRequire } from 'node:module'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { CODEC_RAW_BYTES_MAX, compressInto, decompressInto } from '../../src/base/codec.ts'
+import { CODEC_RAW_BYTES_MAX, hashOut } from '../../src/base/data-path.ts'
 import { codeOf } from '../../src/base/errors.ts'
+import { SECTOR_BYTES } from '../../src/base/units.ts'
+import { DATA_PATHS } from './data-paths.ts'
 
 const lz4 = createRequire(import.meta.url)('lz4-wasm-nodejs') as {
   compress(input: Uint8Array): Uint8Array
@@ -31,18 +34,6 @@ const compressible = fc
 const incompressible = fc.uint8Array({ minLength: 1, maxLength: 9000 })
 const anyBlock = fc.oneof(compressible, incompressible)
 
-function compress(raw: Uint8Array): Buffer {
-  const target = Buffer.alloc(STORED_MAX)
-  const bytes = compressInto(raw, 0, raw.length, target, 0, STORED_MAX)
-  return target.subarray(0, bytes)
-}
-
-function decompress(stored: Uint8Array, rawBytes: number): Buffer {
-  const target = Buffer.alloc(rawBytes)
-  decompressInto(stored, 0, stored.length, target, 0, rawBytes)
-  return target
-}
-
 /** `undefined`, or the code of what was thrown. */
 function failure(work: () => void): string | undefined {
   try {
@@ -53,7 +44,21 @@ function failure(work: () => void): string | undefined {
   }
 }
 
-describe('LZ4 codec', () => {
+describe.each(DATA_PATHS)('LZ4 codec of the %s', (_name, path) => {
+  const { compressInto, decompressInto, packSlice, unpackSlice } = path
+
+  function compress(raw: Uint8Array): Buffer {
+    const target = Buffer.alloc(STORED_MAX)
+    const bytes = compressInto(raw, 0, raw.length, target, 0, STORED_MAX)
+    return target.subarray(0, bytes)
+  }
+
+  function decompress(stored: Uint8Array, rawBytes: number): Buffer {
+    const target = Buffer.alloc(rawBytes)
+    decompressInto(stored, 0, stored.length, target, 0, rawBytes)
+    return target
+  }
+
   it('round trips inside larger buffers and leaves the rest of them alone', () => {
     fc.assert(
       fc.property(anyBlock, fc.nat(20), fc.nat(20), (raw, sourceOffset, targetOffset) => {
@@ -162,5 +167,49 @@ describe('LZ4 codec', () => {
       'INTERNAL',
     )
     expect(failure(() => decompressInto(stored, 0, 0, Buffer.alloc(4096), 0, 4096))).toBe('CHECKSUM_MISMATCH')
+  })
+
+  it('packs a slice compressed only when that saves a sector, with the checksum of what is stored', () => {
+    fc.assert(
+      fc.property(anyBlock, fc.nat(20), fc.nat(20), (raw, sourceOffset, targetOffset) => {
+        const source = Buffer.concat([Buffer.alloc(sourceOffset, 7), raw, Buffer.alloc(9, 8)])
+        const target = Buffer.alloc(targetOffset + raw.length + 9, GUARD)
+        const bytes = packSlice(source, sourceOffset, raw.length, target, targetOffset)
+        const [hi, lo] = [hashOut[0]!, hashOut[1]!]
+        path.hash64(target, targetOffset, bytes)
+        expect([...hashOut]).toEqual([hi, lo])
+        expect(target.subarray(0, targetOffset).every((byte) => byte === GUARD)).toBe(true)
+        expect(target.subarray(targetOffset + bytes).every((byte) => byte === GUARD)).toBe(true)
+        if (bytes === raw.length) {
+          expect(Buffer.compare(target.subarray(targetOffset, targetOffset + bytes), raw)).toBe(0)
+          return
+        }
+        expect(bytes).toBeLessThanOrEqual(raw.length - SECTOR_BYTES)
+        const back = Buffer.alloc(raw.length + 40, GUARD)
+        expect(unpackSlice(target, targetOffset, bytes, hi, lo, back, 20, raw.length)).toBe(true)
+        expect(Buffer.compare(back.subarray(20, 20 + raw.length), raw)).toBe(0)
+        expect(back.subarray(0, 20).every((byte) => byte === GUARD)).toBe(true)
+        expect(back.subarray(20 + raw.length).every((byte) => byte === GUARD)).toBe(true)
+      }),
+    )
+  })
+
+  it('unpacks nothing whose checksum is another, and calls a wrong writer by name', () => {
+    const raw = Buffer.alloc(4096, 'a slice and its checksum. ')
+    const stored = Buffer.alloc(4096)
+    const bytes = packSlice(raw, 0, raw.length, stored, 0)
+    const [hi, lo] = [hashOut[0]!, hashOut[1]!]
+    const target = Buffer.alloc(raw.length, GUARD)
+    expect(unpackSlice(stored, 0, bytes, hi, lo ^ 1, target, 0, raw.length)).toBe(false)
+    expect(unpackSlice(stored, 0, bytes, (hi ^ 0x8000_0000) >>> 0, lo, target, 0, raw.length)).toBe(false)
+    stored[3]! ^= 4
+    expect(unpackSlice(stored, 0, bytes, hi, lo, target, 0, raw.length)).toBe(false)
+    stored[3]! ^= 4
+    expect(failure(() => unpackSlice(stored, 0, bytes, hi, lo, target, 0, raw.length - 1))).toBe(
+      'CHECKSUM_MISMATCH',
+    )
+    expect(target.every((byte) => byte === GUARD)).toBe(true)
+    expect(unpackSlice(stored, 0, bytes, hi, lo, target, 0, raw.length)).toBe(true)
+    expect(target.equals(raw)).toBe(true)
   })
 })

@@ -1,0 +1,78 @@
+/**
+ * The data kernel: hash, zero check, LZ4 and checks of what is read, as one WebAssembly module (`kernel/assembly/`,
+ * docs/decisions/0005-fused-kernel.md).
+ *
+ * One instance per thread. Its memory is fixed, 256 KiB, so views of it never go dead. All of it is a stage: each
+ * call of `kernel-path.ts` copies in, works, copies out, and leaves nothing there that a later call relies on.
+ */
+import { KERNEL_WASM } from './kernel-wasm.ts'
+
+/** Addresses and lengths must lie inside the memory: the module does not check what the host passes. */
+export interface KernelExports {
+  /** Where input is copied to: STAGE_BYTES of room. */
+  readonly INPUT: { readonly value: number }
+  /** Where output appears: room for STAGE_BYTES, and what LZ4 may add to them. */
+  readonly OUTPUT: { readonly value: number }
+  /** Where results appear: 256 × 16 bytes. */
+  readonly RESULTS: { readonly value: number }
+  readonly STAGE_BYTES: { readonly value: number }
+  /** The first two words of RESULTS get the xxHash64: low half, high half. */
+  hash(from: number, bytes: number): void
+  hashBegin(): void
+  /** `bytes` is a multiple of 32. */
+  hashPart(from: number, bytes: number): void
+  /** `bytes` < 32; `total` of all parts ≥ 32. */
+  hashEnd(from: number, bytes: number, total: number): void
+  /** Per block 16 bytes at `result`: hash, low and high half, and 1 for a block of zeros (which has no hash). */
+  inspect(from: number, count: number, result: number): void
+  /** Bytes of the LZ4 block, or 0 when it would be longer than `limit`. */
+  compress(from: number, bytes: number, to: number, limit: number): number
+  /** As `compress`, and the hash of the LZ4 block in RESULTS. */
+  compressAndHash(from: number, bytes: number, to: number, limit: number): number
+  /** 1, or 0 when the input is no LZ4 block of `rawBytes`. */
+  decompress(from: number, bytes: number, to: number, rawBytes: number): number
+  /** 0: done; 1: another hash; 2: the hash holds, but it is no LZ4 block of `rawBytes`. */
+  verifyAndDecompress(
+    from: number,
+    bytes: number,
+    high: number,
+    low: number,
+    to: number,
+    rawBytes: number,
+  ): number
+}
+
+export interface Kernel {
+  readonly exports: KernelExports
+  /** All of its memory. Zeros at first. */
+  readonly memory: Uint8Array
+}
+
+/** What is used of the global `WebAssembly`, which the language's own library does not declare. */
+interface WebAssemblyApi {
+  readonly Memory: new (limits: { initial: number; maximum: number }) => { readonly buffer: ArrayBuffer }
+  readonly Module: new (bytes: Uint8Array) => object
+  readonly Instance: new (module: object, imports: object) => { readonly exports: object }
+}
+
+/** As kernel/assembly/memory.ts lays it out: everything ends below FREE. */
+const MEMORY_PAGES = 4
+
+const LITTLE_ENDIAN = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1
+
+/**
+ * A new instance, or `undefined` where WebAssembly or its 128-bit instructions are missing, or the machine's integers are
+ * not those of WebAssembly.
+ */
+export function loadKernel(): Kernel | undefined {
+  const { WebAssembly } = globalThis as unknown as { readonly WebAssembly?: WebAssemblyApi }
+  if (WebAssembly === undefined || !LITTLE_ENDIAN) return undefined
+  try {
+    const memory = new WebAssembly.Memory({ initial: MEMORY_PAGES, maximum: MEMORY_PAGES })
+    const module = new WebAssembly.Module(Buffer.from(KERNEL_WASM, 'base64'))
+    const { exports } = new WebAssembly.Instance(module, { env: { memory } })
+    return { exports: exports as KernelExports, memory: new Uint8Array(memory.buffer) }
+  } catch {
+    return undefined
+  }
+}
