@@ -54,6 +54,7 @@ export class DiskModel {
   readonly #open = new Set<OpenOp>()
   readonly #snapshots = new Set<SnapshotModel>()
   #tick = 0
+  #deleted = false
 
   /** A disk of `cells` cells: all zeros, or a clone of `parent`. */
   constructor(cells: number, parent?: SnapshotModel) {
@@ -146,9 +147,10 @@ export class DiskModel {
   /** The snapshot exists; it was taken at one moment since `snapshotBegin`. `release` it when it is deleted. */
   snapshotEnd(token: SnapshotToken): SnapshotModel {
     const end = this.#close(token)
-    const snapshot = new SnapshotModel(this, { start: token.start, end }, () =>
-      this.#snapshots.delete(snapshot),
-    )
+    const snapshot = new SnapshotModel(this, { start: token.start, end }, () => {
+      this.#snapshots.delete(snapshot)
+      this.#releaseParent()
+    })
     this.#snapshots.add(snapshot)
     return snapshot
   }
@@ -158,9 +160,10 @@ export class DiskModel {
     this.#close(token)
   }
 
-  /** The disk is deleted: its parent need not remember for it. */
+  /** The disk is deleted: once its snapshots are, too, its parent need not remember for it. */
   release(): void {
-    this.#parent?.release()
+    this.#deleted = true
+    this.#releaseParent()
   }
 
   /** Judges one cell of a read. For this disk's reads and those of its snapshots. */
@@ -203,6 +206,10 @@ export class DiskModel {
   /** The writes of the cell, for a snapshot that narrows down when it was taken. */
   zonesOf(cell: number): readonly Zone[] | undefined {
     return this.#histories.get(cell)?.zones
+  }
+
+  #releaseParent(): void {
+    if (this.#deleted && this.#snapshots.size === 0) this.#parent?.release()
   }
 
   #touch(cell: number): CellHistory {

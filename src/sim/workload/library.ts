@@ -7,12 +7,22 @@ import type { SimCluster } from '../cluster.ts'
 import { DiskLoad, type LoadDeps } from './disk-load.ts'
 
 const CLONES_MAX = 3
+/** Snapshots that stay, of all disks together; above it the oldest goes. */
+const KEPT_MAX = 6
 const EVERY_MS = 4_000
+
+interface Kept {
+  readonly disk: string
+  readonly image: string
+  readonly model: SnapshotModel
+}
 
 export class Library {
   private readonly sim: SimCluster
   private readonly loads: DiskLoad[]
   private readonly deps: LoadDeps
+  /** Oldest first. */
+  private readonly kept: Kept[] = []
   private count = 0
   private stopped = false
   private running: Promise<void> | undefined
@@ -31,6 +41,16 @@ export class Library {
   async stop(): Promise<void> {
     this.stopped = true
     await this.running
+  }
+
+  /** A snapshot that stays, taken now; nothing when the disk is gone. */
+  async snapshot(name: string): Promise<void> {
+    const source = this.loads.find((load) => load.plan.name === name)
+    if (this.stopped || source === undefined) return
+    const image = `snap-${++this.count}`
+    const model = await this.watched(source, async () => void (await source.disk.snapshot(image)))
+    this.deps.tally.op('snapshot')
+    this.kept.push({ disk: name, image, model })
   }
 
   private async run(): Promise<void> {
@@ -67,15 +87,26 @@ export class Library {
       else disk = await cluster.cloneVDisk(from, name, { vm })
     })
     if (named) {
+      this.kept.push({ disk: from, image, model: snapshot })
       disk = await cluster.cloneVDisk(from, name, { snapshot: image, vm })
-      if (random.below(2) === 0) await cluster.deleteSnapshot(from, image)
       tally.op('snapshot')
     }
-    tally.op('clone')
     const model = new DiskModel(source.plan.cells, snapshot)
+    tally.op('clone')
     const load = new DiskLoad({ ...source.plan, name, clients: 1 }, disk!, model, this.deps)
     this.loads.push(load)
     load.start()
+    if (!named) snapshot.release()
+    else if (random.below(2) === 0) await this.forget(this.kept.at(-1)!)
+    else if (this.kept.length > KEPT_MAX) await this.forget(this.kept[0]!)
+  }
+
+  /** Deletes a snapshot. Its clones go on, and their model holds on to the image as long as they do. */
+  private async forget(snapshot: Kept): Promise<void> {
+    // Whatever comes of it: a request that is not answered may have been done.
+    this.kept.splice(this.kept.indexOf(snapshot), 1)
+    snapshot.model.release()
+    await this.sim.cluster.deleteSnapshot(snapshot.disk, snapshot.image)
   }
 
   /** The model of what `work` takes an image of, at some moment while it runs. */
