@@ -286,6 +286,11 @@ export class EmbeddedCluster implements Cluster {
     return this.members.get(node)?.cvm
   }
 
+  /** The CVM of a node stands still until the function that is returned is called; for tests. `NOT_FOUND`. */
+  pauseCvm(node: NodeId): () => void {
+    return this.member(node).pause()
+  }
+
   stats(): ClusterStats {
     return clusterStats(this.view())
   }

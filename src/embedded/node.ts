@@ -142,6 +142,16 @@ export class EmbeddedNode {
     await this.revoke(incarnation)
   }
 
+  /** It stands still as under SIGSTOP, and nobody is told. Returns what lets this life go on, if it is not over. */
+  pause(): () => void {
+    const life = this.life
+    if (life === undefined || this.state !== 'up') return () => {}
+    life.gate.hang()
+    return () => {
+      if (this.life === life && this.state === 'up') life.gate.resume()
+    }
+  }
+
   async recover(): Promise<void> {
     if (this.state === 'up') throw new HitherError('CONFLICT', `the CVM of ${this.node} is up`)
     this.wanted = true

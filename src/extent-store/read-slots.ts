@@ -3,6 +3,7 @@
  * parallel. Every slice is verified before it is handed out: a wrong checksum or a device error makes it `corrupt`,
  * and the caller reads another copy and repairs this one.
  */
+import { codeOf } from '../base/errors.ts'
 import { hashMatches } from '../base/hash.ts'
 import { type EgroupId, KiB, MiB, type SlotIndex as SlotNumber } from '../base/units.ts'
 import type { Copy } from './copy.ts'
@@ -34,7 +35,8 @@ export async function readSlots(
   if (index === undefined) {
     try {
       ;({ copy, index } = await copyWithIndex(context, egroup))
-    } catch {
+    } catch (error) {
+      if (codeOf(error) === 'CVM_DOWN') throw error
       // Throws when the copy is gone. Else its index cannot be read: like any read error, that is to be repaired.
       context.copyOf(egroup)
       return slots.map((slot) => ({ status: 'corrupt', slot }))
@@ -100,7 +102,9 @@ async function readRun(
   let failed = false
   try {
     await copy.device.read(placement, start, buffer)
-  } catch {
+  } catch (error) {
+    // A CVM that dies while it reads knows nothing about the copy.
+    if (codeOf(error) === 'CVM_DOWN') throw error
     failed = true
   }
   for (const { at, row } of run) {

@@ -127,8 +127,13 @@ class Run {
     const library = new Library(sim, this.loads, deps)
     for (const load of this.loads) load.start()
     if (plan.snapshots) library.start()
-    const operator = new Operator(sim, tally, (fault) =>
-      this.trace?.(`${at(sim)} FAULT ${describeFault(fault)}`),
+    const operator = new Operator(
+      sim,
+      tally,
+      async (disk) => {
+        if (plan.snapshots) await library.snapshot(disk)
+      },
+      (fault) => this.trace?.(`${at(sim)} FAULT ${describeFault(fault)}`),
     )
     const begun = loop.now
     await operator.run(plan.faults)

@@ -3,28 +3,34 @@ import type { NodeId } from '../../base/units.ts'
 import type { ChaosSettings } from '../../platform/faults/chaos-device.ts'
 import type { SimCluster } from '../cluster.ts'
 import type { Tally } from '../tally.ts'
+import { CvmLives } from './cvm-lives.ts'
 import type { Fault, TimedFault } from './fault.ts'
-
-/** A CVM that could not be started (its catalog was away, say) is started again after this time, as a host would. */
-const RESTART_EVERY_MS = 500
 
 export class Operator {
   private readonly sim: SimCluster
   private readonly tally: Tally
-  /** Nodes whose CVM is being kept down. */
-  private readonly down = new Set<NodeId>()
-  /** Of these, the ones that are just going down: whoever starts one now would have its power cut under the new CVM. */
-  private readonly falling = new Set<NodeId>()
+  private readonly lives: CvmLives
   private readonly jobs = new Map<Promise<unknown>, string>()
   private readonly isolated = new Set<NodeId>()
+  private readonly snapshot: (disk: string) => Promise<void>
   private readonly onFault: (fault: TimedFault) => void
   private over = false
 
-  /** @param onFault hears of each fault when it begins. */
-  constructor(sim: SimCluster, tally: Tally, onFault: (fault: TimedFault) => void) {
+  /**
+   * @param snapshot takes one of the disk, and knows what is in it.
+   * @param onFault hears of each fault when it begins.
+   */
+  constructor(
+    sim: SimCluster,
+    tally: Tally,
+    snapshot: (disk: string) => Promise<void>,
+    onFault: (fault: TimedFault) => void,
+  ) {
+    this.snapshot = snapshot
     this.onFault = onFault
     this.sim = sim
     this.tally = tally
+    this.lives = new CvmLives(sim, tally)
   }
 
   /** Resolves when the last fault has begun. */
@@ -47,9 +53,8 @@ export class Operator {
     world.catalogServer.faults.down = false
     for (const node of this.isolated) world.catalogServer.faults.heal(node)
     for (const { chaos } of world.disks.values()) calm(chaos)
-    for (const node of [...this.down]) if (!this.falling.has(node)) this.start(node)
-    // One that was falling is started by the job that made it fall.
-    while (this.jobs.size > 0) await Promise.all(this.jobs.keys())
+    this.job('end', this.lives.end())
+    await Promise.all(this.jobs.keys())
   }
 
   /** What was asked for, and is not done. */
@@ -64,10 +69,22 @@ export class Operator {
       case 'crash':
       case 'hang':
       case 'power-loss':
-        this.job(fault.do, this.fail(fault.do, [fault.node], fault.forMs))
+        this.job(fault.do, this.lives.fail(fault.do, [fault.node], fault.forMs))
         return
       case 'blackout':
-        this.job(fault.do, this.fail('power-loss', cluster.nodes, fault.forMs))
+        this.job(fault.do, this.lives.fail('power-loss', cluster.nodes, fault.forMs))
+        return
+      case 'pause':
+        this.job(fault.do, this.lives.pause(fault.node, fault.forMs))
+        return
+      case 'slow-cvm':
+        this.job(fault.do, this.lives.stutter(fault.node, fault.ms, fault.forMs))
+        return
+      case 'flap':
+        this.job(fault.do, this.lives.flap(fault.node, fault.times, fault.forMs))
+        return
+      case 'rolling-restart':
+        this.job(fault.do, this.lives.restartInTurn(fault.forMs))
         return
       case 'cut':
         this.for(fault.forMs, network.faults.cut(fault.from, fault.to, fault.oneWay))
@@ -87,8 +104,8 @@ export class Operator {
         })
         return
       case 'lose-switch':
-        network.faults.loseSwitch('tor-a')
-        this.for(fault.forMs, () => network.faults.restoreSwitch('tor-a'))
+        network.faults.loseSwitch(fault.switch)
+        this.for(fault.forMs, () => network.faults.restoreSwitch(fault.switch))
         return
       case 'bad-network':
         network.faults.loss = fault.loss
@@ -102,6 +119,9 @@ export class Operator {
       case 'lose-writes':
       case 'bad-sectors':
         this.damage(fault)
+        return
+      case 'full-device':
+        this.job(fault.do, this.fill(fault.node, fault.forMs))
         return
       case 'dead-device':
         this.job(fault.do, cluster.failDevice(`${fault.node}.ssd0`))
@@ -118,6 +138,9 @@ export class Operator {
         return
       case 'curator':
         this.job(fault.do, cluster.runCurator())
+        return
+      case 'snapshot':
+        this.job(fault.do, this.snapshot(fault.disk))
         return
       case 'add-node':
         this.job(fault.do, cluster.addNode())
@@ -144,48 +167,13 @@ export class Operator {
     }
   }
 
-  private async fail(
-    how: 'crash' | 'hang' | 'power-loss',
-    nodes: readonly NodeId[],
-    forMs: number,
-  ): Promise<void> {
-    const standing = nodes.filter((node) => !this.down.has(node))
-    for (const node of standing) {
-      this.down.add(node)
-      this.falling.add(node)
-    }
-    if (how === 'power-loss') {
-      await this.sim.losePower(standing)
-      // Nobody is left who could serve under a lease that a restart of the catalog ends early.
-      if (nodes.length === this.sim.cluster.nodes.length) this.sim.world.catalogServer.restart()
-    } else {
-      const hang = how === 'hang'
-      await Promise.all(
-        standing.map((node) => this.sim.cluster.failCvm(node, { hang }).catch(() => undefined)),
-      )
-    }
-    for (const node of standing) this.falling.delete(node)
+  /** A device that could not write its table of copies takes no change until its CVM starts again (kv-log.ts). */
+  private async fill(node: NodeId, forMs: number): Promise<void> {
+    const own = [...this.sim.world.disks.values()].filter((disk) => disk.node === node)
+    for (const { chaos } of own) chaos.full = true
     if (!this.over) await this.sim.loop.sleep(forMs)
-    for (const node of standing) this.start(node)
-  }
-
-  private start(node: NodeId): void {
-    if (!this.down.delete(node)) return
-    this.job(`start of ${node}`, this.startAgain(node))
-  }
-
-  private async startAgain(node: NodeId): Promise<void> {
-    for (;;) {
-      try {
-        await this.sim.cluster.recoverCvm(node)
-        return
-      } catch (error) {
-        // It is up already, or it has been asked to be down again; else it is tried again.
-        if (this.sim.cvm(node) !== undefined || this.down.has(node)) return
-        this.tally.mark(`restart failed: ${error instanceof Error ? error.name : 'unknown'}`)
-      }
-      await this.sim.loop.sleep(RESTART_EVERY_MS)
-    }
+    for (const { chaos } of own) chaos.full = false
+    await this.lives.fail('crash', [node], 0)
   }
 
   private for(ms: number, end: () => void): void {
@@ -208,5 +196,12 @@ export class Operator {
 }
 
 function calm(chaos: ChaosSettings): void {
-  Object.assign(chaos, { latentSectorError: 0, bitRot: 0, misdirectedWrite: 0, lostWrite: 0, slow: 0 })
+  Object.assign(chaos, {
+    latentSectorError: 0,
+    bitRot: 0,
+    misdirectedWrite: 0,
+    lostWrite: 0,
+    slow: 0,
+    full: false,
+  })
 }
