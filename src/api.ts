@@ -59,8 +59,19 @@ export interface ContainerPolicy {
   durability: Durability
 }
 
+/** How a container is exported as a file system. */
+export interface ExportOptions {
+  /** Networks that may mount it, as CIDR (`10.0.0.0/8`, `::1/128`) or single addresses. Default: loopback only. */
+  allow: readonly string[]
+  readOnly: boolean
+  /** Whose requests count as those of nobody (65534). Default `root`, as everywhere. */
+  squash: 'none' | 'root' | 'all'
+}
+
 export interface ContainerInfo extends ContainerPolicy {
   readonly name: string
+  /** Set when it is exported. The container `default` of a new cluster is. */
+  readonly export?: ExportOptions
 }
 
 export interface VDiskOptions {
@@ -148,6 +159,174 @@ export interface StoragePath {
   openVDisk(name: string): Promise<VDisk>
 }
 
+/** What a file door needs of a cluster: the exports, through one host's path. */
+export interface FilePath {
+  readonly node: NodeId
+  /** Containers that are exported as file systems, in order. */
+  listExports(): Promise<ContainerInfo[]>
+  /** The file system of an exported container; `NOT_FOUND` for any other. Cheap to call again: one object each. */
+  fileSystem(container: string): Promise<FileSystem>
+}
+
+/** Number of a file within its container; never used again. The root directory is 1. */
+export type FileId = number
+
+export type FileType = 'file' | 'directory' | 'symlink'
+
+/** Since 1970. */
+export interface FileTime {
+  readonly seconds: number
+  readonly nanoseconds: number
+}
+
+/** RFC 1813 fattr3, without what is the same for all files of a container. */
+export interface FileAttributes {
+  readonly type: FileType
+  readonly id: FileId
+  /** Tells a file from an earlier one: part of a handle. */
+  readonly birth: number
+  /** Permission bits, 0 to 0o7777. */
+  readonly mode: number
+  readonly links: number
+  readonly uid: number
+  readonly gid: number
+  /** Bytes. */
+  readonly size: number
+  /** Bytes that hold data, as far as is known without asking the map. */
+  readonly used: number
+  readonly accessed: FileTime
+  readonly modified: FileTime
+  readonly changed: FileTime
+}
+
+/** What of a file changes; a time is one of the server's (`now`) or the caller's. */
+export interface FileChanges {
+  mode?: number
+  uid?: number
+  gid?: number
+  /** Bytes. Cut data is gone; what is added reads as zeros. */
+  size?: number
+  accessed?: FileTime | 'now'
+  modified?: FileTime | 'now'
+}
+
+/** Attributes right before and right after a change (RFC 1813 wcc_data). */
+export interface FileChange {
+  readonly before: FileAttributes
+  readonly after: FileAttributes
+}
+
+/** A name, and what it names. Names are bytes: any but `/` and NUL, 1 to 255 of them. */
+export interface DirectoryEntry {
+  readonly name: Uint8Array
+  readonly id: FileId
+  /** Where a later listing goes on. Grows within a directory, and stays for as long as the entry does. */
+  readonly cookie: number
+  readonly attributes: FileAttributes
+}
+
+/**
+ * Who asks, for an operation that must not run twice: two calls with the same key are one, whichever CVM gets them,
+ * and whatever fails between; the second is answered as the first was. 64 bits as two unsigned 32-bit halves.
+ */
+export interface RequestKey {
+  readonly high: number
+  readonly low: number
+}
+
+export interface FileCall {
+  readonly key?: RequestKey
+}
+
+/** A file and where it is, after it was made. */
+export interface MadeFile {
+  readonly file: FileAttributes
+  readonly directory: FileChange
+}
+
+/**
+ * The files of one container, the same on every host. Each operation happens whole or not at all, and is durable when
+ * its promise resolves. A file that is gone is `FILE_STALE`; `birth` of 0 stands for any. Who may do what is the
+ * caller's to check: nothing here looks at modes.
+ */
+export interface FileSystem {
+  readonly container: string
+  /** Tells this container from every other in the cluster, also from one that had its name. 32 bits. */
+  readonly id: number
+  getAttributes(file: FileId, birth?: number): Promise<FileAttributes>
+  /** With `guard`, `CONFLICT` unless that is the file's time of change. */
+  setAttributes(
+    file: FileId,
+    changes: FileChanges,
+    options?: FileCall & { guard?: FileTime },
+  ): Promise<FileChange>
+  /** `NOT_FOUND`, `NOT_DIRECTORY`. `.` and `..` are understood. */
+  lookup(directory: FileId, name: Uint8Array): Promise<{ file: FileAttributes; directory: FileAttributes }>
+  /** Entries behind `cookie` (0: from the start), without `.` and `..`, at most `limit`; `end`: these are the last. */
+  list(
+    directory: FileId,
+    cookie: number,
+    limit: number,
+  ): Promise<{ directory: FileAttributes; entries: DirectoryEntry[]; end: boolean }>
+  /** Directory that holds this directory; the root's is the root. */
+  parent(directory: FileId): Promise<FileAttributes>
+  /**
+   * `unchecked` takes a file that is there as it is (a size among `changes` applies to it); `guarded` is
+   * `ALREADY_EXISTS` then; `exclusive` also, unless it was made with the same 8 bytes.
+   */
+  createFile(
+    directory: FileId,
+    name: Uint8Array,
+    changes: FileChanges,
+    options: FileCall & { how: 'unchecked' | 'guarded' | { exclusive: Uint8Array } },
+  ): Promise<MadeFile>
+  createDirectory(
+    directory: FileId,
+    name: Uint8Array,
+    changes: FileChanges,
+    call?: FileCall,
+  ): Promise<MadeFile>
+  /** `target` has 1 to 4,096 bytes. */
+  createSymlink(
+    directory: FileId,
+    name: Uint8Array,
+    target: Uint8Array,
+    changes: FileChanges,
+    call?: FileCall,
+  ): Promise<MadeFile>
+  readLink(file: FileId): Promise<{ target: Uint8Array; attributes: FileAttributes }>
+  /** Another name for a regular file or a symbolic link. */
+  link(file: FileId, directory: FileId, name: Uint8Array, call?: FileCall): Promise<MadeFile>
+  /** A file or symbolic link; its data goes with its last name. `IS_DIRECTORY`. */
+  remove(directory: FileId, name: Uint8Array, call?: FileCall): Promise<FileChange>
+  /** `NOT_EMPTY`, `NOT_DIRECTORY`. */
+  removeDirectory(directory: FileId, name: Uint8Array, call?: FileCall): Promise<FileChange>
+  /** Replaces a file by a file, an empty directory by a directory. A directory never comes under itself. */
+  rename(
+    from: FileId,
+    name: Uint8Array,
+    to: FileId,
+    newName: Uint8Array,
+    call?: FileCall,
+  ): Promise<{ from: FileChange; to: FileChange }>
+  /** Fills as much of `target` as the file has there. */
+  read(
+    file: FileId,
+    offset: number,
+    target: Uint8Array,
+  ): Promise<{ length: number; end: boolean; attributes: FileAttributes }>
+  /** `source` is read until the promise settles. Grows the file when it goes past the end; what lies between is zeros. */
+  write(
+    file: FileId,
+    offset: number,
+    source: Uint8Array,
+    options?: WriteOptions & FileCall,
+  ): Promise<FileChange & { verifier: Uint8Array }>
+  /** Everything written before is durable; with the same verifier, nothing written under it was lost. */
+  commit(file: FileId): Promise<FileChange & { verifier: Uint8Array }>
+  space(): Promise<{ totalBytes: number; freeBytes: number; totalFiles: number; freeFiles: number }>
+}
+
 export interface Cluster extends AsyncDisposable {
   readonly location: string
   /** Node ids in order. */
@@ -169,7 +348,10 @@ export interface Cluster extends AsyncDisposable {
   listSnapshots(vdisk: string): Promise<SnapshotInfo[]>
   deleteSnapshot(vdisk: string, name: string): Promise<void>
 
-  createContainer(name: string, policy?: Partial<ContainerPolicy>): Promise<ContainerInfo>
+  createContainer(
+    name: string,
+    policy?: Partial<ContainerPolicy> & { export?: Partial<ExportOptions> },
+  ): Promise<ContainerInfo>
   listContainers(): Promise<ContainerInfo[]>
 
   listVms(): Promise<Array<{ readonly name: string; readonly node: NodeId }>>

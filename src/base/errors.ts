@@ -18,6 +18,12 @@ export type ErrorCode =
   | 'ALREADY_EXISTS'
   | 'IN_USE'
   | 'UNSAFE'
+  // files of an exported container
+  | 'FILE_STALE'
+  | 'NOT_DIRECTORY'
+  | 'IS_DIRECTORY'
+  | 'NOT_EMPTY'
+  | 'NAME_TOO_LONG'
   // vDisk IO
   | 'VDISK_CLOSED'
   | 'NO_SPACE'
