@@ -122,9 +122,16 @@ export interface LeaseRecord {
   readonly incarnation: string
 }
 
+export interface TierUsageRecord {
+  readonly usedBytes: number
+  readonly sizeBytes: number
+  /** Part of `sizeBytes` that the devices keep from user data. */
+  readonly reservedBytes: number
+}
+
 export interface UsageRecord {
-  readonly ssd: { readonly usedBytes: number; readonly sizeBytes: number }
-  readonly hdd: { readonly usedBytes: number; readonly sizeBytes: number }
+  readonly ssd: TierUsageRecord
+  readonly hdd: TierUsageRecord
 }
 
 export const keys = {

@@ -45,6 +45,7 @@ import { Localiser } from './localiser.ts'
 import { nearestNodes } from './nearest.ts'
 import { Ownership } from './ownership.ts'
 import { PartialCopies } from './partial-copies.ts'
+import { usableTier } from './plan-input.ts'
 import type { StoragePort, VDiskControl } from './port.ts'
 import { ReclaimGuard } from './reclaim-guard.ts'
 import { reconcile } from './reconcile.ts'
@@ -459,7 +460,8 @@ export class Cvm implements StoragePort {
     })
     this.vms.onChange(() => this.homing.look())
     this.directory.onChange(() => this.space.changed())
-    this.membership.onUsage((_node, { ssd }) => {
+    this.membership.onUsage((_node, usage) => {
+      const ssd = usableTier(usage.ssd)
       if (ssd.usedBytes > ssd.sizeBytes * SSD_HIGH && this.coldMoves.isDue()) this.curator.moveColdSoon()
     })
     // vDisks of nodes that were down before this CVM came up.

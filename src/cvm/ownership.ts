@@ -30,6 +30,7 @@ import {
   type VDiskRecord,
 } from '../cluster/records.ts'
 import type { RecordsView } from '../cluster/records-view.ts'
+import type { SpaceUse } from '../extent-store/types.ts'
 import type { Platform } from '../platform/types.ts'
 import type { Directory } from '../replication/directory.ts'
 import { METHOD } from '../replication/methods.ts'
@@ -370,7 +371,8 @@ export class Ownership {
       stores,
       directory,
       ids,
-      choose: (policy: ContainerRecord, avoid: ReadonlySet<NodeId>) => space.choose(policy, avoid),
+      choose: (policy: ContainerRecord, avoid: ReadonlySet<NodeId>, use: SpaceUse) =>
+        space.choose(policy, avoid, use),
       onSealedOnFailure: (egroup: number, dropped: readonly NodeId[]) =>
         emit({ type: 'egroup-sealed-on-failure', egroup, dropped }),
       onError: services.onError,

@@ -1,10 +1,15 @@
 /** The cluster as the planners of locality/ see it, from what this CVM knows. */
 import type { NodeId } from '../base/units.ts'
 import type { Membership } from '../cluster/membership.ts'
-import type { EgroupRecord, UsageRecord } from '../cluster/records.ts'
-import type { EgroupView, NodeView } from '../locality/plan-view.ts'
+import type { EgroupRecord, TierUsageRecord, UsageRecord } from '../cluster/records.ts'
+import type { EgroupView, NodeView, TierUsage } from '../locality/plan-view.ts'
 
 const NOTHING = { usedBytes: 0, sizeBytes: 0 }
+
+/** The marks of the planners are parts of what user data can have: on small devices that is noticeably less than all. */
+export function usableTier({ usedBytes, sizeBytes, reservedBytes }: TierUsageRecord): TierUsage {
+  return { usedBytes, sizeBytes: Math.max(0, sizeBytes - reservedBytes) }
+}
 
 /** A node whose space nobody knows is not healthy. */
 export function nodeViews(
@@ -17,8 +22,8 @@ export function nodeViews(
       node: member.node,
       block: member.block,
       healthy: membership.isAlive(member.node) && member.state === 'member' && usage !== undefined,
-      ssd: usage?.ssd ?? NOTHING,
-      hdd: usage?.hdd ?? NOTHING,
+      ssd: usage === undefined ? NOTHING : usableTier(usage.ssd),
+      hdd: usage === undefined ? NOTHING : usableTier(usage.hdd),
     }
   })
 }

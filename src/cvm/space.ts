@@ -6,8 +6,9 @@ import { HitherError } from '../base/errors.ts'
 import { EGROUP_BYTES, type NodeId, type Tier } from '../base/units.ts'
 import type { Membership } from '../cluster/membership.ts'
 import { choosePlacement, type PlacementNode } from '../cluster/placement.ts'
-import type { ContainerRecord, NodeRecord, UsageRecord } from '../cluster/records.ts'
+import type { ContainerRecord, NodeRecord, TierUsageRecord, UsageRecord } from '../cluster/records.ts'
 import type { ExtentStore } from '../extent-store/extent-store.ts'
+import type { SpaceUse } from '../extent-store/types.ts'
 import type { Clock, Random } from '../platform/types.ts'
 import type { TargetChoice } from '../replication/stream-writer.ts'
 import { FULL_SHARE } from './settings.ts'
@@ -16,11 +17,13 @@ import { FULL_SHARE } from './settings.ts'
 const PUBLISH_INTERVAL_MS = 250
 
 export function usageOf(store: ExtentStore): UsageRecord {
-  const tiers = { ssd: { usedBytes: 0, sizeBytes: 0 }, hdd: { usedBytes: 0, sizeBytes: 0 } }
+  const none = { usedBytes: 0, sizeBytes: 0, reservedBytes: 0 }
+  const tiers = { ssd: { ...none }, hdd: { ...none } }
   for (const device of store.usage()) {
     if (device.failed) continue
     tiers[device.tier].usedBytes += device.usedBytes
     tiers[device.tier].sizeBytes += device.sizeBytes
+    tiers[device.tier].reservedBytes += device.reservedBytes
   }
   return tiers
 }
@@ -76,20 +79,33 @@ export class Space {
 
   /** Nodes that may take a new copy of user data, with their free space. */
   candidates(avoid: ReadonlySet<NodeId>): { nodes: PlacementNode[]; full: number } {
+    return this.withRoom(avoid, EGROUP_BYTES, forData)
+  }
+
+  /** Nodes that have `bytes` left of what `limit` allows on each tier. */
+  private withRoom(
+    avoid: ReadonlySet<NodeId>,
+    bytes: number,
+    limit: (tier: TierUsageRecord) => number,
+  ): { nodes: PlacementNode[]; full: number } {
     const nodes: PlacementNode[] = []
     let full = 0
     for (const member of this.membership.aliveMembers()) {
       if (member.state !== 'member' || avoid.has(member.node)) continue
-      const freeBytes = this.freeBytes(member)
-      if (freeBytes < EGROUP_BYTES) full++
+      const freeBytes = this.freeBytes(member, limit)
+      if (freeBytes < bytes) full++
       else nodes.push({ node: member.node, block: member.block, freeBytes })
     }
     return { nodes, full }
   }
 
-  /** For `StreamDeps.choose`: this node first. */
-  choose(policy: ContainerRecord, avoid: ReadonlySet<NodeId>): TargetChoice[] {
-    const { nodes, full } = this.candidates(avoid)
+  /**
+   * For `StreamDeps.choose`: this node first. The mark is for user data; with anything else the stores have the only word,
+   * which keep a reserve for it (extent-store/device-layout.ts).
+   */
+  choose(policy: ContainerRecord, avoid: ReadonlySet<NodeId>, use: SpaceUse): TargetChoice[] {
+    const { nodes, full } =
+      use === 'data' ? this.candidates(avoid) : this.withRoom(avoid, 1, (tier) => tier.sizeBytes)
     const chosen = choosePlacement(
       { candidates: nodes, count: policy.rf, near: this.membership.self },
       this.random,
@@ -113,17 +129,21 @@ export class Space {
   tierFor(node: NodeId): Tier {
     const usage = this.usage(node)
     if (usage === undefined || usage.ssd.sizeBytes === 0) return usage === undefined ? 'ssd' : 'hdd'
-    const ssdFree = usage.ssd.sizeBytes * FULL_SHARE - usage.ssd.usedBytes
+    const ssdFree = forData(usage.ssd) - usage.ssd.usedBytes
     return ssdFree < EGROUP_BYTES && usage.hdd.sizeBytes > 0 ? 'hdd' : 'ssd'
   }
 
-  /** Bytes until the node refuses user writes. */
-  private freeBytes(member: NodeRecord): number {
+  /** Bytes until the node's tiers are at their limits together. */
+  private freeBytes(member: NodeRecord, limit: (tier: TierUsageRecord) => number): number {
     const usage = this.usage(member.node)
     if (usage === undefined) {
       return member.devices.reduce((sum, device) => sum + device.size, 0)
     }
-    const size = usage.ssd.sizeBytes + usage.hdd.sizeBytes
-    return size * FULL_SHARE - usage.ssd.usedBytes - usage.hdd.usedBytes
+    return limit(usage.ssd) + limit(usage.hdd) - usage.ssd.usedBytes - usage.hdd.usedBytes
   }
+}
+
+/** Used bytes from which on a tier takes no user data: the mark, or earlier where a small device reserves more. */
+function forData({ sizeBytes, reservedBytes }: TierUsageRecord): number {
+  return Math.min(sizeBytes * FULL_SHARE, sizeBytes - reservedBytes)
 }

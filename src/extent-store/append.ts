@@ -57,7 +57,7 @@ function checkPlace(copy: Copy, request: AppendRequest): void {
 function checkFrame(copy: Copy, { egroup, generation, offset, parts }: AppendRequest): ParsedFrame {
   let bytes = 0
   for (const part of parts) bytes += part.length
-  if (bytes === 0 || bytes % SECTOR_BYTES !== 0 || offset + bytes > EGROUP_BYTES) {
+  if (bytes === 0 || bytes % SECTOR_BYTES !== 0 || offset + bytes > roomOf(copy)) {
     throw new HitherError(
       'OUT_OF_RANGE',
       `a frame of ${bytes} bytes does not fit at ${offset} of egroup ${egroup}`,
@@ -92,6 +92,11 @@ function checkFrame(copy: Copy, { egroup, generation, offset, parts }: AppendReq
     }
   }
   return frame
+}
+
+/** Log bytes that the copy has room for: some were made short. */
+function roomOf(copy: Copy): number {
+  return Math.min(EGROUP_BYTES, copy.placement.bytes)
 }
 
 /** Header and tables in one piece: as a rule they are the first part. */

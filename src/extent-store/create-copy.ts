@@ -1,4 +1,4 @@
-/** Makes an empty, open copy: room for a whole egroup is reserved, and its entry is durable, before it is there. */
+/** Makes an empty, open copy: the room for its log is taken, and its entry is durable, before it is there. */
 import { HitherError } from '../base/errors.ts'
 import { EGROUP_BYTES, type Tier } from '../base/units.ts'
 import { Copy } from './copy.ts'
@@ -6,7 +6,7 @@ import { unitsFor } from './placement.ts'
 import { SlotIndex } from './slot-index.ts'
 import type { StoreContext } from './store-context.ts'
 import type { StoreDevice } from './store-device.ts'
-import type { NewCopy } from './types.ts'
+import type { NewCopy, SpaceUse } from './types.ts'
 import type { Extent } from './unit-allocator.ts'
 
 /** The tier asked for, then the other. */
@@ -20,10 +20,11 @@ export function placeCopy(
   egroup: number,
   tiers: readonly Tier[],
   units: number,
+  use: SpaceUse,
 ): { readonly device: StoreDevice; readonly extents: Extent[] } {
   for (const tier of tiers) {
-    for (const device of context.devicesFor(tier, units)) {
-      const extents = device.allocate(units)
+    for (const device of context.devicesFor(tier, units, use)) {
+      const extents = device.allocate(units, use)
       if (extents !== undefined) return { device, extents }
     }
   }
@@ -44,7 +45,20 @@ export async function createCopy(context: StoreContext, copy: NewCopy): Promise<
     if (before.isOpen && before.length === 0 && before.entry.generation === generation) return
     throw new HitherError('ALREADY_EXISTS', `this node already has a copy of egroup ${egroup}`)
   }
-  const { device, extents } = placeCopy(context, egroup, tiersFrom(copy.tier), unitsFor(EGROUP_BYTES))
+  const roomBytes = copy.roomBytes ?? EGROUP_BYTES
+  if (!(roomBytes > 0 && roomBytes <= EGROUP_BYTES)) {
+    throw new HitherError(
+      'BAD_ARGUMENT',
+      `a copy of egroup ${egroup} cannot have room for ${roomBytes} bytes`,
+    )
+  }
+  const { device, extents } = placeCopy(
+    context,
+    egroup,
+    tiersFrom(copy.tier),
+    unitsFor(roomBytes),
+    copy.use ?? 'data',
+  )
   const made = new Copy(device, {
     egroup,
     stream,

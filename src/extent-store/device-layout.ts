@@ -15,6 +15,7 @@ import { codeOf, HitherError } from '../base/errors.ts'
 import { hash64, hashMatches, hashOut } from '../base/hash.ts'
 import { alignUp, EGROUP_BYTES, GiB, KiB, MiB, type NodeId } from '../base/units.ts'
 import { UNIT_BYTES, unitsFor } from './placement.ts'
+import type { SpaceUse } from './types.ts'
 
 /** "HSUP", little endian. */
 const SUPERBLOCK_MAGIC = 0x50555348
@@ -33,8 +34,22 @@ const TABLE_SHARE = 1024
  * full for writers can still be compacted, which is how it gets space back.
  */
 export const RESERVE_UNITS = unitsFor(EGROUP_BYTES) + 2
+/**
+ * Part of the data area, one in so many, that user data leaves to the log itself: trims, map pages, and what goes on
+ * when a copy has failed (`SpaceUse`). So a device that is full for writers can still be emptied: what frees space is
+ * written first. At most as much as one egroup: 16 short egroups (replication/stream-writer.ts), of which a checkpoint or
+ * a trim of one vDisk takes one when its open egroup has no room. What a node keeps free besides is in cvm/settings.ts.
+ */
+const LOG_RESERVE_SHARE = 16
 /** Smaller devices are refused: the reserve and a few egroups must fit. */
 export const DEVICE_BYTES_MIN = 16 * MiB
+
+/** Units that must stay free when space is taken for `use`. */
+export function unitsKept(areaUnits: number, use: SpaceUse): number {
+  const logReserve = Math.min(unitsFor(EGROUP_BYTES), Math.floor(areaUnits / LOG_RESERVE_SHARE))
+  if (use === 'map') return RESERVE_UNITS
+  return RESERVE_UNITS + (use === 'data' ? logReserve : Math.floor(logReserve / 2))
+}
 
 /** All in bytes, but `areaUnits`. */
 export interface DeviceLayout {

@@ -30,7 +30,7 @@ export async function receiveLog(
     throw new HitherError('BAD_ARGUMENT', `a log of ${length} bytes cannot be imported as egroup ${egroup}`)
   }
   const units = unitsFor(length)
-  if (tiersFrom(tier).every((each) => context.devicesFor(each, units).length === 0)) {
+  if (tiersFrom(tier).every((each) => context.devicesFor(each, units, 'data').length === 0)) {
     throw new HitherError('NO_SPACE', `no device of this node has room for a copy of egroup ${egroup}`)
   }
   const log = new Uint8Array(length)
@@ -62,7 +62,7 @@ export async function importLog(context: StoreContext, copy: NewCopy, bytes: Uin
     )
   }
   const log = verifyLog(egroup, bytes)
-  const { device, extents } = placeCopy(context, egroup, tiersFrom(copy.tier), log.units)
+  const { device, extents } = placeCopy(context, egroup, tiersFrom(copy.tier), log.units, 'data')
   await context.install(await writeSealedCopy(context, device, extents, log, copy))
 }
 
@@ -77,7 +77,7 @@ export async function moveTier(
 ): Promise<{ readonly movedBytes: number }> {
   if (copy.device.tier === tier) return { movedBytes: 0 }
   const log = verifyLog(copy.egroup, await readWholeLog(copy))
-  const { device, extents } = placeCopy(context, copy.egroup, [tier], log.units)
+  const { device, extents } = placeCopy(context, copy.egroup, [tier], log.units, 'data')
   await context.install(await writeSealedCopy(context, device, extents, log, copy.entry))
   return { movedBytes: log.bytes.length }
 }

@@ -144,8 +144,8 @@ function newPartial(
   bytes: number,
 ): Copy | undefined {
   const units = unitsFor(bytes)
-  for (const device of context.devicesFor('ssd', units)) {
-    const extents = device.allocate(units)
+  for (const device of context.devicesFor('ssd', units, 'data')) {
+    const extents = device.allocate(units, 'data')
     if (extents !== undefined) return startPartial(context, device, egroup, stream, extents)
   }
   return undefined

@@ -62,7 +62,7 @@ export async function seal(
   const indexBlock = encodeIndexBlock(copy.egroup, length, index)
   const { device, placement } = copy
   const units = unitsFor(length + indexBlock.length)
-  const more = units > placement.units ? device.allocate(units - placement.units) : []
+  const more = units > placement.units ? device.allocate(units - placement.units, 'map') : []
   const hasIndex = more !== undefined
   const kept = hasIndex ? units : unitsFor(length)
   const extents = [...placement.head(kept), ...(more ?? [])]

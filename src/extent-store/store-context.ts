@@ -9,10 +9,10 @@ import { KeyedMutex } from '../base/queue.ts'
 import type { EgroupId, Tier } from '../base/units.ts'
 import type { Copy } from './copy.ts'
 import type { CopyEntry } from './copy-table.ts'
-import { RESERVE_UNITS } from './device-layout.ts'
 import { FrameBuilder } from './frame-writer.ts'
 import { SlotIndexCache } from './slot-index.ts'
 import type { StoreDevice } from './store-device.ts'
+import type { SpaceUse } from './types.ts'
 
 /** Builders kept for the next rewrite or partial write; each holds about 1 MiB. */
 const IDLE_BUILDERS_MAX = 4
@@ -63,10 +63,10 @@ export class StoreContext {
     this.#serial = Math.max(this.#serial, serial)
   }
 
-  /** Devices of the tier that can take `units` of user data, the emptiest first. */
-  devicesFor(tier: Tier, units: number): StoreDevice[] {
+  /** Devices of the tier that can take `units` for `use`, the emptiest first. */
+  devicesFor(tier: Tier, units: number, use: SpaceUse): StoreDevice[] {
     return this.devices
-      .filter((device) => device.tier === tier && device.freeUnits - RESERVE_UNITS >= units)
+      .filter((device) => device.tier === tier && device.freeUnitsFor(use) >= units)
       .sort((a, b) => b.freeUnits - a.freeUnits)
   }
 

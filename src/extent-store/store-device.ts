@@ -18,13 +18,13 @@ import {
   decodeSuperblock,
   encodeSuperblock,
   layoutFor,
-  RESERVE_UNITS,
   SUPERBLOCK_BYTES,
   SUPERBLOCK_OFFSETS,
   type Superblock,
+  unitsKept,
 } from './device-layout.ts'
 import { type Placement, UNIT_BYTES } from './placement.ts'
-import type { DeviceUsage } from './types.ts'
+import type { DeviceUsage, SpaceUse } from './types.ts'
 import { type Extent, UnitAllocator } from './unit-allocator.ts'
 
 /** Beginning of the copy table that must be zero for a device to count as blank. */
@@ -72,12 +72,14 @@ export class StoreDevice {
 
   usage(): DeviceUsage {
     const units = this.#mounted?.units
+    const areaUnits = units?.units ?? layoutFor(this.#device.size).areaUnits
     return {
       id: this.id,
       tier: this.tier,
       failed: this.#failure !== undefined,
       usedBytes: this.#failure === undefined && units !== undefined ? units.usedUnits * UNIT_BYTES : 0,
-      sizeBytes: (units?.units ?? layoutFor(this.#device.size).areaUnits) * UNIT_BYTES,
+      sizeBytes: areaUnits * UNIT_BYTES,
+      reservedBytes: unitsKept(areaUnits, 'data') * UNIT_BYTES,
     }
   }
 
@@ -116,11 +118,18 @@ export class StoreDevice {
 
   // Space
 
-  /** Takes units for user data: leaves the reserve alone. `undefined` when there is no room. */
-  allocate(units: number): Extent[] | undefined {
-    return this.#failure === undefined
-      ? this.#mustBeMounted().units.allocate(units, RESERVE_UNITS)
-      : undefined
+  /** Units that could be taken now for `use`. */
+  freeUnitsFor(use: SpaceUse): number {
+    if (this.#mounted === undefined || this.#failure !== undefined) return 0
+    const { units } = this.#mounted
+    return Math.max(0, units.freeUnits - unitsKept(units.units, use))
+  }
+
+  /** Takes units; leaves alone what is reserved from `use`. `undefined` when there is no room. */
+  allocate(units: number, use: SpaceUse): Extent[] | undefined {
+    if (this.#failure !== undefined) return undefined
+    const area = this.#mustBeMounted().units
+    return area.allocate(units, unitsKept(area.units, use))
   }
 
   /** Takes units that are needed to get space back, from the reserve if need be. */
@@ -128,11 +137,11 @@ export class StoreDevice {
     return this.#failure === undefined ? this.#mustBeMounted().units.allocate(units, 0) : undefined
   }
 
-  /** The extents and `units` more, the new ones right behind if they can be. Leaves the reserve alone. */
+  /** The extents and `units` more, the new ones right behind if they can be. Leaves the reserves alone. */
   extend(extents: readonly Extent[], units: number): Extent[] | undefined {
-    return this.#failure === undefined
-      ? this.#mustBeMounted().units.extend(extents, units, RESERVE_UNITS)
-      : undefined
+    if (this.#failure !== undefined) return undefined
+    const area = this.#mustBeMounted().units
+    return area.extend(extents, units, unitsKept(area.units, 'data'))
   }
 
   claim(extents: readonly Extent[]): boolean {

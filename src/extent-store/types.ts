@@ -67,6 +67,8 @@ export interface DeviceUsage {
   readonly failed: boolean
   readonly usedBytes: number
   readonly sizeBytes: number
+  /** Part of `sizeBytes` that user data cannot have. */
+  readonly reservedBytes: number
 }
 
 export interface ExtentStoreOptions {
@@ -79,12 +81,24 @@ export interface ExtentStoreOptions {
   readonly slotIndexBytes?: number
 }
 
+/**
+ * What space is taken for, which says how far into a device's log reserve it may go (device-layout.ts).
+ *   data      user data, and copies that are moved or rebuilt: not at all
+ *   records   trims and zeroes, and frames that were under way when a copy failed: half of it
+ *   map       map pages, without which a reclaim cannot give anything back: all of it
+ */
+export type SpaceUse = 'data' | 'records' | 'map'
+
 /** What a new copy is of, and where it should go. `generation` is its first fence. */
 export interface NewCopy {
   readonly egroup: EgroupId
   readonly stream: VDiskId
   readonly generation: Generation
   readonly tier: Tier
+  /** Default: `data`. */
+  readonly use?: SpaceUse
+  /** Log bytes that an open copy has room for. Default: EGROUP_BYTES. */
+  readonly roomBytes?: number
 }
 
 export interface SlotSummary {

@@ -45,7 +45,7 @@ export class LocalStore implements NodeStore {
   }
 
   async createCopy(copy: NewCopy): Promise<void> {
-    if (copy.tier === 'ssd') await this.makeRoom(EGROUP_BYTES)
+    if (copy.tier === 'ssd') await this.makeRoom(copy.roomBytes ?? EGROUP_BYTES)
     await this.store.createCopy(copy)
   }
 

@@ -11,6 +11,7 @@ import type {
   ScrubReport,
   SliceRead,
   SlotSummary,
+  SpaceUse,
   StoredSlice,
 } from '../extent-store/types.ts'
 
@@ -19,6 +20,10 @@ export interface NewCopy {
   readonly stream: VDiskId
   readonly generation: Generation
   readonly tier: Tier
+  /** Default: `data`. */
+  readonly use?: SpaceUse
+  /** Log bytes that it has room for. Default: EGROUP_BYTES. */
+  readonly roomBytes?: number
 }
 
 export interface PullRequest extends NewCopy {

@@ -17,6 +17,10 @@
  * Full egroups are sealed behind the writer's back, and the next one is opened when half of the current is used, so
  * that neither costs a write any time. What could not be sealed while the catalog did not answer is sealed when the next
  * egroup is opened, or with the next rotation.
+ *
+ * When no node takes a whole egroup any more, user data is refused, and what is open stays open. Frames that a full
+ * cluster needs to get out of it (trims, map pages, a frame that was under way when a copy failed) go on: into what is
+ * open, and then into *short* egroups, which the nodes make room for in their log reserve, and which take no user data.
  */
 import { codeOf, HitherError, invariant } from '../base/errors.ts'
 import { Mutex } from '../base/queue.ts'
@@ -24,6 +28,7 @@ import {
   EGROUP_BYTES,
   type EgroupId,
   type Generation,
+  KiB,
   type NodeId,
   SLOTS_MAX,
   type Tier,
@@ -32,6 +37,7 @@ import {
 import type { IdAllocator } from '../cluster/ids.ts'
 import type { ContainerRecord, EgroupRecord } from '../cluster/records.ts'
 import type { FrameBuilder } from '../extent-store/frame-writer.ts'
+import type { SpaceUse } from '../extent-store/types.ts'
 import { BackgroundSeals, type WrittenEgroup } from './background-seals.ts'
 import type { Directory } from './directory.ts'
 import type { NodeStores } from './node-store.ts'
@@ -39,6 +45,12 @@ import type { OwnerGuard } from './owner-guard.ts'
 
 /** Attempts to place one frame before the write fails. Each one drops at least one bad node. */
 const APPEND_ATTEMPTS_MAX = 6
+
+/**
+ * Room of a short egroup: twice what the largest step of a checkpoint appends (64 pages of 2 KiB, vdisk/checkpoint.ts),
+ * so that the log reserve of a small device is enough for many vDisks. Bytes.
+ */
+const SHORT_EGROUP_BYTES = 256 * KiB
 
 /** Where a frame went. */
 export interface Placement {
@@ -61,15 +73,17 @@ export interface StreamDeps {
   readonly ids: IdAllocator
   /**
    * Healthy nodes for a new egroup, best first, without `avoid`. Throws `NO_SPACE` or `NO_REPLICAS` when there are
-   * fewer than `minCopies`.
+   * fewer than `minCopies`. Space is judged for `use`.
    */
-  readonly choose: (policy: ContainerRecord, avoid: ReadonlySet<NodeId>) => TargetChoice[]
+  readonly choose: (policy: ContainerRecord, avoid: ReadonlySet<NodeId>, use: SpaceUse) => TargetChoice[]
   readonly onSealedOnFailure: (egroup: EgroupId, dropped: readonly NodeId[]) => void
   readonly onError: (where: string, error: unknown) => void
 }
 
 interface OpenEgroup extends WrittenEgroup {
   readonly order: number
+  /** Log bytes that its copies have room for; less than EGROUP_BYTES: it is short, and takes no user data. */
+  readonly roomBytes: number
   nextSlot: number
   /** `flush` durability: appended since the last sync. */
   dirty: boolean
@@ -115,22 +129,24 @@ export class StreamWriter {
   }
 
   /**
-   * Appends one frame. One call at a time. `sync`: durable on all copies when it resolves.
+   * Appends one frame. One call at a time. `sync`: durable on all copies when it resolves. `use`: what it may take space
+   * from.
    * Errors: `NO_SPACE`, `NO_REPLICAS` (nothing is applied), `STALE_GENERATION` (another CVM owns the stream).
    */
-  async append(frame: FrameBuilder, sync: boolean): Promise<Placement> {
+  async append(frame: FrameBuilder, sync: boolean, use: SpaceUse): Promise<Placement> {
     if (!this.appending.tryLock()) await this.appending.lock()
     try {
-      return await this.place(frame, sync)
+      return await this.place(frame, sync, use)
     } finally {
       this.appending.unlock()
     }
   }
 
-  private async place(frame: FrameBuilder, sync: boolean): Promise<Placement> {
+  private async place(frame: FrameBuilder, sync: boolean, use: SpaceUse): Promise<Placement> {
     const bad = new Set<NodeId>()
     for (let attempt = 0; attempt < APPEND_ATTEMPTS_MAX; attempt++) {
-      const target = await this.openFor(frame, bad)
+      // Data that had its place when a copy failed is not refused for space.
+      const target = await this.openFor(frame, bad, attempt > 0 && use === 'data' ? 'records' : use)
       const offset = target.offset
       const baseSlot = target.nextSlot
       const parts = frame.seal({
@@ -207,50 +223,50 @@ export class StreamWriter {
     await this.seals.settled()
   }
 
-  private async openFor(frame: FrameBuilder, bad: ReadonlySet<NodeId>): Promise<OpenEgroup> {
+  private async openFor(frame: FrameBuilder, bad: ReadonlySet<NodeId>, use: SpaceUse): Promise<OpenEgroup> {
     invariant(frame.frameBytes <= EGROUP_BYTES, 'a frame fits into an egroup')
-    const current = this.current
-    if (current !== undefined) {
-      if (
-        current.offset + frame.frameBytes <= EGROUP_BYTES &&
-        current.nextSlot + frame.slotCount <= SLOTS_MAX
-      ) {
-        return current
-      }
-      this.current = undefined
-      this.seals.start(current)
-    }
+    const before = this.current
+    if (before !== undefined && takes(before, frame, use)) return before
     this.seals.retry()
-    if (this.ahead !== undefined) {
-      const opened = await this.ahead.catch(() => undefined)
-      this.ahead = undefined
-      if (opened !== undefined) {
-        if (!opened.nodes.some((node) => bad.has(node))) {
-          this.current = opened
-          return opened
-        }
-        this.seals.start(opened)
-      }
+    const next = (await this.takeAhead(bad)) ?? (await this.openNext(frame.frameBytes, bad, use))
+    if (before !== undefined) this.seals.start(before)
+    this.current = next
+    return next
+  }
+
+  private async takeAhead(bad: ReadonlySet<NodeId>): Promise<OpenEgroup | undefined> {
+    const opened = await this.ahead?.catch(() => undefined)
+    this.ahead = undefined
+    if (opened?.nodes.some((node) => bad.has(node)) !== true) return opened
+    this.seals.start(opened)
+    return undefined
+  }
+
+  /** A whole egroup if there is room for one, else a short one if `use` allows it. */
+  private async openNext(frameBytes: number, bad: ReadonlySet<NodeId>, use: SpaceUse): Promise<OpenEgroup> {
+    try {
+      return await this.open(bad, 'data', EGROUP_BYTES)
+    } catch (error) {
+      if (use === 'data' || codeOf(error) !== 'NO_SPACE') throw error
     }
-    this.current = await this.open(bad)
-    return this.current
+    return this.open(bad, use, Math.max(SHORT_EGROUP_BYTES, frameBytes))
   }
 
   private openAhead(): void {
     if (this.ahead !== undefined || this.closed) return
-    this.ahead = this.open(new Set())
+    this.ahead = this.open(new Set(), 'data', EGROUP_BYTES)
     // A failure shows when the egroup is needed; until then nobody waits for it.
     this.ahead.catch(() => {})
   }
 
   /** Makes copies on the chosen nodes, then puts the egroup into the directory. */
-  private async open(bad: ReadonlySet<NodeId>): Promise<OpenEgroup> {
+  private async open(bad: ReadonlySet<NodeId>, use: SpaceUse, roomBytes: number): Promise<OpenEgroup> {
     const avoid = new Set(bad)
     let lastError: unknown
     for (let attempt = 0; attempt < APPEND_ATTEMPTS_MAX; attempt++) {
       let targets: TargetChoice[]
       try {
-        targets = this.deps.choose(this.policy, avoid)
+        targets = this.deps.choose(this.policy, avoid, use)
       } catch (error) {
         // A full node is a better explanation than a missing one.
         throw codeOf(lastError) === 'NO_SPACE' ? lastError : error
@@ -261,7 +277,7 @@ export class StreamWriter {
         targets.map(({ node, tier }) =>
           this.deps.stores
             .of(node)
-            .createCopy({ egroup, stream: this.stream, generation: this.generation, tier }),
+            .createCopy({ egroup, stream: this.stream, generation: this.generation, tier, use, roomBytes }),
         ),
       )
       const failed = targets.filter((_, i) => results[i]!.status === 'rejected')
@@ -279,6 +295,7 @@ export class StreamWriter {
         const group: OpenEgroup = {
           egroup,
           order,
+          roomBytes,
           nodes,
           offset: 0,
           nextSlot: 0,
@@ -362,4 +379,10 @@ export class StreamWriter {
       this.guard,
     )
   }
+}
+
+/** A frame for `use` has room in it. */
+function takes(group: OpenEgroup, frame: FrameBuilder, use: SpaceUse): boolean {
+  if (use === 'data' && group.roomBytes < EGROUP_BYTES) return false
+  return group.offset + frame.frameBytes <= group.roomBytes && group.nextSlot + frame.slotCount <= SLOTS_MAX
 }

@@ -72,7 +72,7 @@ async function writeLevel(deps: CheckpointDeps, pages: readonly Page[]): Promise
 
 /** One batch, one frame. Returns where each page is; `null` for a page of holes, which is not stored. */
 async function appendPages(deps: CheckpointDeps, copies: Uint8Array) {
-  const batch = deps.queue.batch(copies.length)
+  const batch = deps.queue.batch(copies.length, 'map')
   const slots: Array<number | null> = []
   for (let at = 0; at < copies.length; at += PAGE_BYTES) {
     const empty = isZero(copies, at, PAGE_BYTES)

@@ -1,9 +1,12 @@
 /**
  * Group commit of one vDisk: all that is waiting when the stream is free becomes one frame.
  *
- * Writers add slices and records to the open batch (synchronously, so the order of adding is the order of the log),
- * then wait. One frame is under way at a time; meanwhile the next batch fills. When a frame is acknowledged its
- * records are applied to the map in order, and then its writers hear.
+ * Writers add slices and records to an open batch (synchronously), then wait. One frame is under way at a time;
+ * meanwhile the next batch fills. When a frame is acknowledged its records are applied to the map in order, and then its
+ * writers hear.
+ *
+ * What is refused differently when space is short is never in one frame: there is an open batch for each `SpaceUse`.
+ * Their order in the log does not matter: writes of the same blocks, and trims, wait for each other (write-path.ts).
  *
  * A frame that could not be placed (`NO_SPACE`, `NO_REPLICAS`) fails its own writers only: nothing of it is applied,
  * and the directory has sealed the egroup before it. Any other error leaves the end of the log unknown, or says that
@@ -13,6 +16,7 @@ import { codeOf, HitherError } from '../base/errors.ts'
 import { MiB } from '../base/units.ts'
 import type { ReplayPosition } from '../cluster/records.ts'
 import { FrameBuilder } from '../extent-store/frame-writer.ts'
+import type { SpaceUse } from '../extent-store/types.ts'
 import type { Placement, StreamWriter } from '../replication/stream-writer.ts'
 
 /** Payload of one frame: large enough for a sequential write, small enough to fill egroups well. Bytes. */
@@ -38,6 +42,7 @@ export class Batch {
   readonly waiters: Array<{ resolve: (placement: Placement) => void; reject: (error: unknown) => void }> = []
   /** Must be durable at once, whatever the container's durability. */
   sync = false
+  use: SpaceUse = 'data'
 
   addMapped(start: number, count: number, egroup: number, ref: number): void {
     this.builder.addMapped(start, count, egroup, ref)
@@ -88,7 +93,8 @@ export interface CommitDeps {
 
 export class CommitQueue {
   private readonly deps: CommitDeps
-  private open: Batch | undefined
+  /** The one that waits longest first. */
+  private readonly open = new Map<SpaceUse, Batch>()
   private readonly full: Batch[] = []
   private readonly spare: Batch[] = []
   private pumping = false
@@ -113,15 +119,17 @@ export class CommitQueue {
   }
 
   /** The batch that takes the next `rawBytes` of slices. Add to it and call `commit` in the same turn. */
-  batch(rawBytes: number): Batch {
-    let open = this.open
+  batch(rawBytes: number, use: SpaceUse): Batch {
+    let open = this.open.get(use)
     if (open !== undefined && !open.builder.hasRoomFor(rawBytes)) {
       this.full.push(open)
+      this.open.delete(use)
       open = undefined
     }
     if (open === undefined) {
       open = this.spare.pop() ?? new Batch()
-      this.open = open
+      open.use = use
+      this.open.set(use, open)
     }
     return open
   }
@@ -140,12 +148,12 @@ export class CommitQueue {
   stop(error: unknown): void {
     if (this.stopped !== undefined) return
     this.stopped = error
-    for (const batch of [...this.full, ...(this.open === undefined ? [] : [this.open])]) {
+    for (const batch of [...this.full, ...this.open.values()]) {
       for (const waiter of batch.waiters) waiter.reject(error)
       batch.waiters.length = 0
     }
     this.full.length = 0
-    this.open = undefined
+    this.open.clear()
   }
 
   private async pump(): Promise<void> {
@@ -162,16 +170,19 @@ export class CommitQueue {
   private take(): Batch | undefined {
     const first = this.full.shift()
     if (first !== undefined) return first
-    const open = this.open
-    if (open === undefined || open.waiters.length === 0) return undefined
-    this.open = undefined
-    return open
+    for (const [use, open] of this.open) {
+      if (open.waiters.length === 0) continue
+      this.open.delete(use)
+      return open
+    }
+    return undefined
   }
 
   private async append(batch: Batch): Promise<void> {
     let placement: Placement
     try {
-      placement = await this.deps.stream.append(batch.builder, batch.sync || this.deps.syncEachFrame)
+      const sync = batch.sync || this.deps.syncEachFrame
+      placement = await this.deps.stream.append(batch.builder, sync, batch.use)
     } catch (error) {
       for (const waiter of batch.waiters) waiter.reject(error)
       const code = codeOf(error)

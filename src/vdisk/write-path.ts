@@ -11,6 +11,7 @@
 import { Semaphore } from '../base/queue.ts'
 import { RangeLock } from '../base/range-lock.ts'
 import { BLOCK_BYTES, BLOCKS_PER_VBLOCK } from '../base/units.ts'
+import type { SpaceUse } from '../extent-store/types.ts'
 import type { CommitQueue } from './commit-queue.ts'
 import { EpochBarrier } from './epoch-barrier.ts'
 import type { PageMap } from './page-map.ts'
@@ -51,13 +52,16 @@ export class WritePath {
     try {
       const aligned = data.length === (end - start) * BLOCK_BYTES
       const blocks = aligned ? data : await this.fillEdges(offset, data, start, end)
-      await this.writeBlocks(start, end, blocks, sync)
+      await this.writeBlocks(start, end, blocks, sync, 'data')
     } finally {
       this.leave(start, end)
     }
   }
 
-  /** The range reads as zeros from here on. Edges that do not cover a block are zeroed, the rest becomes holes. */
+  /**
+   * The range reads as zeros from here on. Edges that do not cover a block are zeroed, the rest becomes holes. What is
+   * appended, an edge too, counts as records: a full cluster can be emptied.
+   */
   async erase(offset: number, length: number, sync: boolean): Promise<void> {
     const stop = offset + length
     const start = Math.floor(offset / BLOCK_BYTES)
@@ -121,11 +125,17 @@ export class WritePath {
     const bytes = new Uint8Array(BLOCK_BYTES)
     await this.deps.reads.fill(block, bytes)
     bytes.fill(0, from - block * BLOCK_BYTES, to - block * BLOCK_BYTES)
-    await this.writeBlocks(block, block + 1, bytes, sync)
+    await this.writeBlocks(block, block + 1, bytes, sync, 'records')
   }
 
-  private async writeBlocks(start: number, end: number, data: Uint8Array, sync: boolean): Promise<void> {
-    if (end - start <= PLAN_BLOCKS_MAX) return this.writePiece(start, end, data, 0, sync)
+  private async writeBlocks(
+    start: number,
+    end: number,
+    data: Uint8Array,
+    sync: boolean,
+    use: SpaceUse,
+  ): Promise<void> {
+    if (end - start <= PLAN_BLOCKS_MAX) return this.writePiece(start, end, data, 0, sync, use)
     const ahead: Array<Promise<void>> = []
     let failure: unknown
     const track = (piece: Promise<void>) => {
@@ -137,7 +147,7 @@ export class WritePath {
     }
     for (let from = start; from < end && failure === undefined; from += PLAN_BLOCKS_MAX) {
       const to = Math.min(end, from + PLAN_BLOCKS_MAX)
-      track(this.writePiece(from, to, data, (from - start) * BLOCK_BYTES, sync))
+      track(this.writePiece(from, to, data, (from - start) * BLOCK_BYTES, sync, use))
       if (ahead.length >= PIECES_AHEAD_MAX) await ahead.shift()
     }
     await Promise.all(ahead)
@@ -150,6 +160,7 @@ export class WritePath {
     data: Uint8Array,
     dataOffset: number,
     sync: boolean,
+    use: SpaceUse,
   ): Promise<void> {
     const { map, reducer, queue } = this.deps
     const pinned = map.pin(start, end)
@@ -160,7 +171,7 @@ export class WritePath {
       const count = end - start
       const verifying = reducer.classify(plan, data, dataOffset, count)
       if (verifying !== undefined) await verifying
-      const batch = queue.batch(plan.uniqueBlocks * BLOCK_BYTES)
+      const batch = queue.batch(plan.uniqueBlocks * BLOCK_BYTES, use)
       reducer.emit(batch, plan, start, data, dataOffset, count)
       await queue.commit(batch, sync)
     } finally {
@@ -188,7 +199,7 @@ export class WritePath {
       const pinned = map.pin(from, to)
       if (pinned !== undefined) await pinned
       try {
-        const batch = queue.batch(0)
+        const batch = queue.batch(0, 'records')
         batch.addHole(from, to - from)
         await queue.commit(batch, sync)
       } finally {
