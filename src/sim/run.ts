@@ -8,11 +8,14 @@
  *   5. settled: copies, failure domains, slot by slot                                             (settled.ts)
  *   6. every cell is read                                                                         (register.ts)
  *   7. all disks and snapshots are deleted; after the scans no byte may be left                   (space.ts)
- * Throughout: reads against the register model, owners (owners.ts), errors of unknown kind.
+ * Throughout: reads against the register model, owners (owners.ts), replay positions (roots.ts), sealed copies
+ * (sealed.ts), errors of unknown kind.
  */
 import { asHitherError } from '../base/errors.ts'
 import { OwnerCheck } from './check/owners.ts'
 import { DiskModel } from './check/register.ts'
+import { RootCheck } from './check/roots.ts'
+import { grownCopies } from './check/sealed.ts'
 import { settledFaults } from './check/settled.ts'
 import { leftovers } from './check/space.ts'
 import { openSimCluster, type SimCluster } from './cluster.ts'
@@ -30,6 +33,8 @@ const JOBS_WITHIN_MS = 1_200_000
 /** An unlisted copy may stay for 300 s (curator/unlisted.ts), and is looked for now and then. */
 const WHOLE_WITHIN_MS = 900_000
 const OWNER_LOOK_MS = 50
+/** Looks at every copy, so less often. */
+const SEALED_LOOK_MS = 500
 /** A run that needs more virtual time than this is stuck. */
 const RUN_MAX_MS = 7_200_000
 /** No more is told of one run. */
@@ -109,12 +114,13 @@ class Run {
     const { loop, world } = sim
     void this.listen()
     const owners = new OwnerCheck(sim, report)
-    world.catalogServer.history = ({ key, value }) => owners.changed(key, value)
-    const look = (): void => {
-      owners.look()
-      loop.after(OWNER_LOOK_MS, look)
+    const roots = new RootCheck(report)
+    world.catalogServer.history = ({ key, value }) => {
+      owners.changed(key, value)
+      roots.changed(key, value)
     }
-    look()
+    this.every(OWNER_LOOK_MS, () => owners.look())
+    this.every(SEALED_LOOK_MS, () => grownCopies(sim).forEach(report))
     const deps = { loop, random: world.chance(5), tally, onViolation: report }
     for (const disk of plan.disks) {
       const handle = await sim.cluster.createVDisk(disk.name, {
@@ -207,6 +213,13 @@ class Run {
       }
       await loop.sleep(waitMs)
     }
+  }
+
+  private every(ms: number, look: () => void): void {
+    this.sim.loop.after(ms, () => {
+      look()
+      this.every(ms, look)
+    })
   }
 
   private async within(
