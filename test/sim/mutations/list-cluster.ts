@@ -1,4 +1,5 @@
 /** Bugs in who may do what: leases, ownership, the directory, placement, rebuild, moves, reclaim. */
+import { SLOW_RECLAIM } from './circumstances.ts'
 import type { Mutation } from './mutation.ts'
 
 export const CLUSTER_MUTATIONS: readonly Mutation[] = [
@@ -168,6 +169,7 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     file: 'cvm/reclaim-guard.ts',
     find: '    slots.set(ref >>> 3)\n',
     replace: '',
+    given: [SLOW_RECLAIM],
   },
   {
     name: 'dead-candidates-stay',

@@ -94,6 +94,8 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
         replace: 'if (copy.isPartial) throw',
       },
     ],
+    given: [SLOW_SYNC],
+    runs: { scenario: 'crashes' },
   },
   {
     name: 'replay-skips-last-frame',

@@ -3,7 +3,7 @@
  * one is a mistake that somebody could make, compiles, and passes unnoticed as long as nothing fails at the wrong moment.
  * mutations.test.ts holds that each still applies to the engine as it is; runner.ts shows that each is found.
  */
-import { FORCED_COLLISIONS, SLOW_SYNC } from './circumstances.ts'
+import { FORCED_COLLISIONS, LATE_COMMITS, SLOW_RECLAIM, SLOW_SYNC } from './circumstances.ts'
 import { CLUSTER_MUTATIONS } from './list-cluster.ts'
 import { LOG_MUTATIONS } from './list-log.ts'
 import { VDISK_MUTATIONS } from './list-vdisk.ts'
@@ -23,5 +23,16 @@ export const CONTROLS: readonly Mutation[] = [
     breaks: 'nothing: a sync takes longer',
     ...SLOW_SYNC,
     runs: { scenario: 'crashes' },
+  },
+  {
+    name: 'control-slow-reclaim',
+    breaks: 'nothing: a reclaim takes longer',
+    ...SLOW_RECLAIM,
+  },
+  {
+    name: 'control-late-commits',
+    breaks: 'nothing: a commit that was given up on arrives behind later ones',
+    ...LATE_COMMITS,
+    runs: { scenario: 'network' },
   },
 ]
