@@ -528,6 +528,11 @@ export interface NodeStatus {
 }
 
 export interface DiskStatus extends VDiskInfo {
+  /**
+   * In words: acknowledged data that cannot be found now, since its copies are lost, or on nodes that are down. Absent when
+   * nothing is known to be missing. Reads of it fail with `DATA_UNAVAILABLE` or `CHECKSUM_MISMATCH`.
+   */
+  readonly missingData?: string
   readonly localReadRatio: number
   readonly readBytes: number
   readonly writtenBytes: number

@@ -30,7 +30,9 @@ export async function adoptOrphans(context: CuratorContext): Promise<Set<VDiskId
     if (generation === 0) continue
     context.proceed()
     try {
-      await recoverStream(stream, generation + 1, { stream, revision: NO_OWNER }, context)
+      const { stores } = context
+      const guard = { stream, revision: NO_OWNER }
+      await recoverStream(stream, generation + 1, guard, { stores, directory, isDeleted: true })
     } catch (error) {
       // What is open still is not judged. Copies that cannot be reached now come again with the next scan.
       if (asHitherError(error).retryable) continue

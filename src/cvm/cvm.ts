@@ -187,6 +187,8 @@ export class Cvm implements StoragePort {
       containers: this.containers,
       nearest,
       emit,
+      // One that could not be taken over at first is brought home late, too.
+      onActivated: () => this.homing.look(),
       services: {
         catalog: platform.catalog,
         clock: platform.clock,

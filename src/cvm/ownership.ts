@@ -64,6 +64,8 @@ export interface OwnershipDeps {
   readonly containers: RecordsView<ContainerRecord>
   readonly nearest: (record: EgroupRecord) => NodeId[]
   readonly services: VDiskServices
+  /** A vDisk is served here from now on. */
+  readonly onActivated: () => void
   readonly emit: EmitEvent
 }
 
@@ -72,6 +74,7 @@ export class Ownership {
   private readonly active = new Map<VDiskId, OwnedVDisk>()
   private readonly activating = new Map<VDiskId, Promise<OwnedVDisk>>()
   private readonly leaving = new Map<VDiskId, Promise<void>>()
+  private readonly failures = new Map<VDiskId, HitherError>()
   private stopped: HitherError | undefined
 
   constructor(deps: OwnershipDeps) {
@@ -110,10 +113,20 @@ export class Ownership {
     if (active !== undefined) return Promise.resolve(active)
     let activation = this.activating.get(vdisk)
     if (activation === undefined) {
-      activation = this.activate(vdisk).finally(() => this.activating.delete(vdisk))
+      activation = this.activate(vdisk)
+        .catch((error: unknown) => {
+          if (isMissingData(error)) this.failures.set(vdisk, error)
+          throw error
+        })
+        .finally(() => this.activating.delete(vdisk))
       this.activating.set(vdisk, activation)
     }
     return activation
+  }
+
+  /** Why this CVM, the vDisk's owner, could not serve it when it tried last: acknowledged data cannot be found. */
+  failureOf(vdisk: VDiskId): HitherError | undefined {
+    return this.failures.get(vdisk)
   }
 
   /** Resolves when every activation that is under way now has ended. */
@@ -154,6 +167,7 @@ export class Ownership {
 
   /** The vDisk was deleted: stop serving it. */
   drop(vdisk: VDiskId): void {
+    this.failures.delete(vdisk)
     const active = this.active.get(vdisk)
     if (active === undefined) return
     this.active.delete(vdisk)
@@ -236,6 +250,8 @@ export class Ownership {
       throw this.stopped
     }
     this.active.set(id, vdisk)
+    this.failures.delete(id)
+    this.deps.onActivated()
     const from = claim.previous
     if (from !== membership.self || replayedFrames > 0) {
       this.deps.emit({
@@ -378,6 +394,11 @@ export class Ownership {
       onError: services.onError,
     }
   }
+}
+
+function isMissingData(error: unknown): error is HitherError {
+  const code = codeOf(error)
+  return code === 'DATA_UNAVAILABLE' || code === 'CHECKSUM_MISMATCH'
 }
 
 function round(ms: number): number {

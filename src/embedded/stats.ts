@@ -7,6 +7,7 @@ import type { RecordsView } from '../cluster/records-view.ts'
 import { vdiskInfo } from '../cvm/administration.ts'
 import type { Cvm } from '../cvm/cvm.ts'
 import type { DiskTrack } from './disk-track.ts'
+import { missingData } from './missing-data.ts'
 import type { EmbeddedNode } from './node.ts'
 
 export interface View {
@@ -97,9 +98,13 @@ export function clusterStatus(view: View): ClusterStatus {
   const { underReplicatedBytes } = directoryStats(view)
   if (underReplicatedBytes > 0)
     reasons.push(`${underReplicatedBytes} bytes have fewer copies than they should`)
+  const missing = missingData(view, anyCvm(view))
   const disks = [...view.vdisks.all()]
-    .map(([, entry]) => diskStatus(view, entry.value))
+    .map(([, entry]) => diskStatus(view, entry.value, missing.get(entry.value.id)))
     .sort((a, b) => (a.name < b.name ? -1 : 1))
+  for (const { name, missingData: what } of disks) {
+    if (what !== undefined) reasons.push(`disk ${name}: ${what}`)
+  }
   return {
     health: up === 0 ? 'unavailable' : reasons.length > 0 ? 'degraded' : 'healthy',
     reasons,
@@ -146,7 +151,7 @@ function nodeStatus(view: View, node: NodeId, reasons: string[]): NodeStatus {
   }
 }
 
-function diskStatus(view: View, record: VDiskRecord): DiskStatus {
+function diskStatus(view: View, record: VDiskRecord, missing: string | undefined): DiskStatus {
   const owner = view.owners.value(keys.owner(record.id))
   const home = view.homeOf(record.id) ?? record.node
   const counters = owner && view.members.get(owner.node)?.cvm?.ownership.get(record.id)?.counters
@@ -158,6 +163,7 @@ function diskStatus(view: View, record: VDiskRecord): DiskStatus {
     readBytes: counters?.readBytes ?? 0,
     writtenBytes: counters?.writtenBytes ?? 0,
     ...(failover === undefined ? {} : { lastFailover: failover }),
+    ...(missing === undefined ? {} : { missingData: missing }),
   }
 }
 

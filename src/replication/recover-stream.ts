@@ -11,7 +11,10 @@
  *      directory: when they come back they are garbage, and the rebuild restores RF from the others.
  * A crash in between repeats the whole: every step is idempotent, and the next taker has a higher generation.
  *
- * No reachable copy: `DATA_UNAVAILABLE` (retryable), and nothing is changed.
+ * No reachable copy: `DATA_UNAVAILABLE` (retryable), and nothing is changed. An egroup is listed only once all its copies
+ * are there, durably, and its owner may have appended to it from then on. So when every node that is listed answers that
+ * it has no copy, what was acknowledged may be gone with their devices: `CHECKSUM_MISMATCH`, and nothing is changed. An
+ * egroup that is only short, or empty, has copies that say so.
  */
 import { codeOf, HitherError } from '../base/errors.ts'
 import {
@@ -38,6 +41,8 @@ export interface RecoveredEgroup {
 export interface RecoverDeps {
   readonly stores: NodeStores
   readonly directory: Directory
+  /** The vDisk was deleted: what is lost of its own log is not missed. Default: it is. */
+  readonly isDeleted?: boolean
 }
 
 /** Returns the stream's egroups in log order, all sealed. */
@@ -73,7 +78,13 @@ async function sealOpenEgroup(
     else if (codeOf(result.reason) === 'COPY_MISSING') missing++
   }
   if (lengths.size === 0 && missing < nodes.length) {
-    throw new HitherError('DATA_UNAVAILABLE', `no copy of the open egroup ${egroup} can be reached`)
+    throw new HitherError('DATA_UNAVAILABLE', `no copy of egroup ${egroup}, which is open, can be reached`)
+  }
+  if (lengths.size === 0 && deps.isDeleted !== true) {
+    throw new HitherError(
+      'CHECKSUM_MISMATCH',
+      `every copy of egroup ${egroup}, which was open, is lost (${nodes.join(', ')}): acknowledged writes may be missing`,
+    )
   }
   const length = Math.min(EGROUP_BYTES, Math.max(0, ...lengths.values()))
   const longest = [...lengths].find(([, own]) => own === length)?.[0]
