@@ -13,9 +13,9 @@
  */
 import type { AllocationRun } from '../../api.ts'
 import { invariant } from '../../base/errors.ts'
-import { HEADROOM_BYTES } from './buffer-pool.ts'
+import { HEADROOM_BYTES } from '../socket/buffer-pool.ts'
+import { COPY_BYTES_MAX, type ReplyWriter } from '../socket/reply-writer.ts'
 import { encodeMessage } from './errors.ts'
-import { COPY_BYTES_MAX, type ReplyWriter } from './reply-writer.ts'
 import {
   BASE_ALLOCATION_ID,
   CHUNK_BLOCK_STATUS,

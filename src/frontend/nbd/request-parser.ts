@@ -9,7 +9,7 @@
  * - Anything that is no request throws `PROTOCOL_ERROR`: the stream cannot be trusted from there on.
  */
 import { HitherError } from '../../base/errors.ts'
-import { type BufferPool, HEADROOM_BYTES } from './buffer-pool.ts'
+import { type BufferPool, HEADROOM_BYTES } from '../socket/buffer-pool.ts'
 import { CMD_WRITE, PAYLOAD_BYTES_MAX, REQUEST_HEADER_BYTES, REQUEST_MAGIC, readU64 } from './wire.ts'
 
 /** One decoded request header. The parser has one, and uses it again for the next request. */

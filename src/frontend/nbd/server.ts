@@ -10,8 +10,9 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import type { StoragePath } from '../../api.ts'
 import { asHitherError, codeOf, HitherError } from '../../base/errors.ts'
 import { MiB } from '../../base/units.ts'
-import { BufferPool } from './buffer-pool.ts'
-import { ByteBudget } from './byte-budget.ts'
+import { BufferPool } from '../socket/buffer-pool.ts'
+import { ByteBudget } from '../socket/byte-budget.ts'
+import { allEnded, atLeast, checkPort, listening, urlHost } from '../socket/listen.ts'
 import { Connection, type ConnectionSettings } from './connection.ts'
 import { ExportDirectory } from './export-directory.ts'
 import { PAYLOAD_BYTES_MAX } from './wire.ts'
@@ -111,7 +112,7 @@ class Door implements NbdServer {
     await listening(this.#server, { host, port: options.port ?? 0 })
     const address = this.#server.address()
     this.port = typeof address === 'object' && address !== null ? address.port : undefined
-    this.url = `nbd://${host.includes(':') ? `[${host}]` : host}:${this.port}`
+    this.url = `nbd://${urlHost(host)}:${this.port}`
   }
 
   connections(): number {
@@ -147,28 +148,14 @@ class Door implements NbdServer {
   async #close(): Promise<void> {
     const serverClosed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
     for (const connection of this.#connections) connection.shutdown()
-    if (!(await this.#allEnded(this.#closeGraceMs))) {
+    if (!(await allEnded(this.#connections, this.#closeGraceMs))) {
       for (const connection of this.#connections) connection.abandon()
-      if (!(await this.#allEnded(LAST_WORDS_MS))) {
+      if (!(await allEnded(this.#connections, LAST_WORDS_MS))) {
         for (const connection of this.#connections) connection.destroy()
-        await this.#allEnded(LAST_WORDS_MS)
+        await allEnded(this.#connections, LAST_WORDS_MS)
       }
     }
     await serverClosed
-  }
-
-  /** Waits until every connection has ended, at most `ms`. */
-  async #allEnded(ms: number): Promise<boolean> {
-    let timer: NodeJS.Timeout | undefined
-    const patience = new Promise<false>((resolve) => {
-      timer = setTimeout(() => resolve(false), ms)
-    })
-    const all = Promise.all([...this.#connections].map((connection) => connection.ended))
-    try {
-      return await Promise.race([all.then(() => true), patience])
-    } finally {
-      clearTimeout(timer)
-    }
   }
 }
 
@@ -176,46 +163,14 @@ function checkOptions(options: NbdOptions): void {
   if (options.socket !== undefined && (options.port !== undefined || options.host !== undefined)) {
     throw new HitherError('BAD_SETTING', 'an NBD door listens on a unix socket or on TCP, not both')
   }
-  if (
-    options.port !== undefined &&
-    !(Number.isInteger(options.port) && options.port >= 0 && options.port < 65_536)
-  ) {
-    throw new HitherError('BAD_SETTING', `${options.port} is no TCP port; use 0 for any that is free`)
-  }
-  atLeast('bytesMax', options.bytesMax, PAYLOAD_BYTES_MAX)
-  atLeast('bytesTotalMax', options.bytesTotalMax, PAYLOAD_BYTES_MAX)
-  atLeast('requestsMax', options.requestsMax, 1)
-  atLeast('connectionsMax', options.connectionsMax, 1)
-  atLeast('handshakeTimeoutMs', options.handshakeTimeoutMs, 1)
-  atLeast('stallTimeoutMs', options.stallTimeoutMs, 1)
-  atLeast('closeGraceMs', options.closeGraceMs, 0)
-}
-
-function atLeast(name: string, value: number | undefined, least: number): void {
-  if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return
-  throw new HitherError('BAD_SETTING', `${name} of an NBD door must be a whole number, at least ${least}`)
-}
-
-function listening(server: Server, where: { host: string; port: number } | { path: string }): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onError = (error: NodeJS.ErrnoException): void => {
-      server.off('listening', onListening)
-      reject(listenError(error, 'path' in where ? where.path : `${where.host}:${where.port}`))
-    }
-    const onListening = (): void => {
-      server.off('error', onError)
-      resolve()
-    }
-    server.once('error', onError)
-    server.once('listening', onListening)
-    server.listen(where)
-  })
-}
-
-function listenError(error: NodeJS.ErrnoException, where: string): HitherError {
-  return error.code === 'EADDRINUSE'
-    ? new HitherError('IN_USE', `somebody listens on ${where} already`, { cause: error })
-    : new HitherError('BAD_SETTING', `cannot listen on ${where}: ${error.message}`, { cause: error })
+  checkPort(options.port)
+  atLeast('NBD', 'bytesMax', options.bytesMax, PAYLOAD_BYTES_MAX)
+  atLeast('NBD', 'bytesTotalMax', options.bytesTotalMax, PAYLOAD_BYTES_MAX)
+  atLeast('NBD', 'requestsMax', options.requestsMax, 1)
+  atLeast('NBD', 'connectionsMax', options.connectionsMax, 1)
+  atLeast('NBD', 'handshakeTimeoutMs', options.handshakeTimeoutMs, 1)
+  atLeast('NBD', 'stallTimeoutMs', options.stallTimeoutMs, 1)
+  atLeast('NBD', 'closeGraceMs', options.closeGraceMs, 0)
 }
 
 /** A unix socket lies at `path`, and nobody listens on it: what a killed process leaves behind. */

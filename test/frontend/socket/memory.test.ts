@@ -1,8 +1,8 @@
 /** The door's two accounts of memory: idle buffers, and bytes lent to requests. */
 import { describe, expect, it } from 'vitest'
 import { KiB, MiB } from '../../../src/base/units.ts'
-import { BufferPool, HEADROOM_BYTES } from '../../../src/frontend/nbd/buffer-pool.ts'
-import { ByteBudget } from '../../../src/frontend/nbd/byte-budget.ts'
+import { BufferPool, HEADROOM_BYTES } from '../../../src/frontend/socket/buffer-pool.ts'
+import { ByteBudget } from '../../../src/frontend/socket/byte-budget.ts'
 
 describe('BufferPool', () => {
   it('has room for any length, and hands out again what it got back', () => {
