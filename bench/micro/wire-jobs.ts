@@ -1,8 +1,6 @@
 /** What crosses a wire: calls between CVMs over the loopback network, and the requests and replies of an NBD client. */
 import { Socket } from 'node:net'
 import { BLOCK_BYTES, MiB } from '../../src/base/units.ts'
-import { BufferPool } from '../../src/frontend/socket/buffer-pool.ts'
-import { ReplyWriter } from '../../src/frontend/socket/reply-writer.ts'
 import { RequestParser, type RequestSink } from '../../src/frontend/nbd/request-parser.ts'
 import {
   CMD_WRITE,
@@ -11,6 +9,8 @@ import {
   SIMPLE_REPLY_BYTES,
   SIMPLE_REPLY_MAGIC,
 } from '../../src/frontend/nbd/wire.ts'
+import { BufferPool } from '../../src/frontend/socket/buffer-pool.ts'
+import { ReplyWriter } from '../../src/frontend/socket/reply-writer.ts'
 import { LoopbackHub } from '../../src/platform/real/loopback-network.ts'
 import { WallClock } from '../../src/platform/real/wall-clock.ts'
 import { RpcEndpoint } from '../../src/replication/rpc.ts'
