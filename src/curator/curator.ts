@@ -13,7 +13,7 @@
  * Settled means still. A background scan runs only when something has changed since the last one (an egroup, a vDisk, a
  * snapshot, a CVM), which every CVM notes from its watches: an idle cluster has one timer a CVM, and no IO. A scan that
  * changes something is followed by one more; that one finds nothing. Besides the interval, a rebuild follows soon after
- * an egroup has lost a copy, and after a node has been away for the rebuild delay.
+ * an egroup has lost a copy, and after a node has been away for the rebuild delay; a reclaim, when much was written.
  */
 import type { CuratorReport } from '../api.ts'
 import { asHitherError, codeOf, HitherError } from '../base/errors.ts'
@@ -30,6 +30,7 @@ import { ReclaimParticipant } from './reclaim-participant.ts'
 import { Scrub } from './scrub.ts'
 import { ScrubNode } from './scrub-node.ts'
 import { sealLostHere } from './seal-streams.ts'
+import { SealedVolume } from './sealed-volume.ts'
 import { Unlisted } from './unlisted.ts'
 
 /** Rate of background rebuilds, and of compactions. */
@@ -40,6 +41,8 @@ const REBUILD_SOON_MS = 1_000
 const MOVE_SOON_MS = 300
 /** A reclaim that met a change of the cluster is tried again once in the same scan, after this time. Milliseconds. */
 const RECLAIM_AGAIN_MS = 200
+/** A reclaim that the volume of writes asks for runs so long after. Milliseconds. */
+const RECLAIM_SOON_MS = 20
 
 export interface CuratorSettings {
   /** Time between background scans, ms; 0: only on request. */
@@ -67,6 +70,7 @@ export class Curator {
   private readonly turn = new Mutex()
   /** Something has changed since the last scan began. */
   private changed = true
+  private readonly sealed = new SealedVolume()
   private readonly downSince = new Map<NodeId, number>()
   private readonly unsubscribe: Array<() => void> = []
   private readonly timers = new Map<string, () => void>()
@@ -114,8 +118,10 @@ export class Curator {
         if (alive) this.downSince.delete(node)
         else this.nodeDown(node)
       }),
-      directory.onChange((_egroup, record) => {
+      directory.onChange((egroup, record) => {
         this.changed = true
+        this.sealed.changed(egroup, record)
+        if (!this.timers.has('reclaim') && this.sealed.isDue(this.ssdBytes())) this.reclaimSoon()
         if (record?.state === 'sealed' && record.length > 0 && record.copies.length < record.rf) {
           this.rebuildIn(REBUILD_SOON_MS)
         }
@@ -208,6 +214,7 @@ export class Curator {
   }
 
   private async reclaimTwice(pace: Pace) {
+    this.sealed.reset()
     const first = await this.reclaim.run(pace)
     if (first.incomplete === undefined || this.stopped) return first
     await this.context.platform.clock.sleep(RECLAIM_AGAIN_MS)
@@ -265,6 +272,20 @@ export class Curator {
   private async rebuildNow(): Promise<void> {
     if (!this.leads()) return
     await this.inBackground('rebuild', () => this.restoreCopies(false, this.pace(false)))
+  }
+
+  private reclaimSoon(): void {
+    this.arm('reclaim', RECLAIM_SOON_MS, () => {
+      this.sealed.reset()
+      if (this.leads()) void this.inBackground('reclaim', () => this.reclaim.run(this.pace(false)))
+    })
+  }
+
+  private ssdBytes(): number {
+    const { membership } = this.context
+    let bytes = 0
+    for (const { node } of membership.members()) bytes += membership.usageOf(node)?.ssd.sizeBytes ?? 0
+    return bytes
   }
 
   private armScan(): void {
