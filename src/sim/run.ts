@@ -13,7 +13,6 @@
  */
 import { asHitherError } from '../base/errors.ts'
 import { OwnerCheck } from './check/owners.ts'
-import { DiskModel } from './check/register.ts'
 import { RootCheck } from './check/roots.ts'
 import { grownCopies } from './check/sealed.ts'
 import { settledFaults } from './check/settled.ts'
@@ -128,7 +127,7 @@ class Run {
         vm: disk.vm,
         node: disk.node,
       })
-      this.loads.push(new DiskLoad(disk, handle, new DiskModel(disk.cells), deps))
+      this.loads.push(new DiskLoad(disk, handle, DiskLoad.modelOf(disk), deps))
     }
     const library = new Library(sim, this.loads, deps)
     for (const load of this.loads) load.start()
@@ -160,6 +159,7 @@ class Run {
     )
     await this.settle()
     for (const load of this.loads) await load.readAll()
+    await library.readKept()
     if (plan.deleteAll) await this.deleteAll()
     await this.within(
       ANSWERS_WITHIN_MS,

@@ -2,6 +2,7 @@
 import type { ClusterSettings } from '../../api.ts'
 import { MiB, type NodeId } from '../../base/units.ts'
 import type { Random } from '../../platform/types.ts'
+import { PATTERNS, type Pattern } from '../workload/patterns.ts'
 import { drawFaults } from './draw-faults.ts'
 import type { TimedFault } from './fault.ts'
 import { pick } from './pick.ts'
@@ -24,7 +25,7 @@ export interface PlannedDisk {
   readonly node: NodeId
   /** Cells of 512 bytes. */
   readonly cells: number
-  readonly pattern: 'random' | 'sequential' | 'hot' | 'zipf' | 'unaligned'
+  readonly pattern: Pattern
   readonly clients: number
   readonly readShare: number
   /** Mean time between the requests of one client, virtual ms. */
@@ -37,7 +38,7 @@ export interface Plan {
   readonly disks: readonly PlannedDisk[]
   readonly durationMs: number
   readonly faults: readonly TimedFault[]
-  /** Snapshots, clones and deletes happen, too. */
+  /** Snapshots, clones, deletes and resizes happen, too. */
   readonly snapshots: boolean
   /** Everything is deleted at the end, and no byte may stay. */
   readonly deleteAll: boolean
@@ -66,7 +67,6 @@ export function drawPlan(seed: number, random: Random, options: PlanOptions = {}
   const theme = options.theme ?? drawn
   const durationMs = options.durationMs ?? 5_000 + random.below(15_000)
   const names = Array.from({ length: nodes }, (_, i) => `node-${i + 1}`)
-  const patterns = ['random', 'sequential', 'hot', 'zipf', 'unaligned'] as const
   const vms = [1, 2, 3].map((number) => ({ vm: `vm-${number}`, node: pick(random, names) }))
   const disks = Array.from(
     { length: 2 + random.below(3) },
@@ -74,7 +74,7 @@ export function drawPlan(seed: number, random: Random, options: PlanOptions = {}
       name: `disk-${i + 1}`,
       ...vms[random.below(vms.length)]!,
       cells: 8 * (32 + random.below(480)),
-      pattern: pick(random, patterns),
+      pattern: pick(random, PATTERNS),
       clients: 1 + random.below(3),
       readShare: pick(random, [0.2, 0.5, 0.8]),
       thinkMs: options.thinkMs ?? pick(random, [20, 60, 200]),

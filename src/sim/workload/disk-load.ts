@@ -4,17 +4,17 @@
  */
 import type { VDisk } from '../../api.ts'
 import { asHitherError, type HitherError } from '../../base/errors.ts'
-import { exp2, log2 } from '../../base/exact-math.ts'
 import type { SimLoop } from '../../platform/sim/loop.ts'
 import type { Random } from '../../platform/types.ts'
 import { CELL, cellBytes } from '../check/contents.ts'
-import type { DiskModel, Violation } from '../check/register.ts'
+import { DiskModel, type Violation } from '../check/register.ts'
+import type { SnapshotModel } from '../check/register-snapshot.ts'
 import type { PlannedDisk } from '../schedule/plan.ts'
 import type { Tally } from '../tally.ts'
+import { CELLS_MAX, PatternSource } from './patterns.ts'
 
-const CELLS_PER_BLOCK = 8
-/** Longest request: 128 KiB. */
-const CELLS_MAX = 256
+/** A disk may grow to so many times of what it began with. */
+const GROWTH_MAX = 2
 /** Errors that a client may meet while the cluster is not whole, or full. Anything else is a finding. */
 const ALLOWED: ReadonlySet<string> = new Set([
   'NO_REPLICAS',
@@ -45,13 +45,36 @@ export class DiskLoad {
   private stopped = false
   /** Requests that were not answered yet. */
   readonly underWay = new Set<string>()
-  private position = 0
+  private readonly source: PatternSource
+  /** Cells that are certain to be there: a resize whose outcome is unknown may have left more, up to `mostCells`. */
+  private sureCells: number
+  private mostCells: number
+  /** How often it became shorter: a request that was under way then may have been beyond its end. */
+  private shrinks = 0
 
+  /** @param disk as long as the plan says. */
   constructor(plan: PlannedDisk, disk: VDisk, model: DiskModel, deps: LoadDeps) {
     this.plan = plan
     this.disk = disk
     this.model = model
     this.deps = deps
+    this.sureCells = plan.cells
+    this.mostCells = plan.cells
+    this.source = new PatternSource(plan.pattern, plan.readShare, deps.random)
+  }
+
+  /** The model of a disk that is as the plan says, or a clone of `parent`. */
+  static modelOf(plan: PlannedDisk, parent?: SnapshotModel): DiskModel {
+    return new DiskModel(plan.cells * GROWTH_MAX, parent)
+  }
+
+  /** How long it is; `undefined` while a resize has an unknown outcome. */
+  get cells(): number | undefined {
+    return this.sureCells === this.mostCells ? this.sureCells : undefined
+  }
+
+  get cellsMax(): number {
+    return this.model.cells
   }
 
   start(): void {
@@ -64,21 +87,42 @@ export class DiskLoad {
     await Promise.all(this.running)
   }
 
-  /** Reads all that was ever written, and checks it. */
-  async readAll(): Promise<void> {
-    for (let cell = 0; cell < this.plan.cells; cell += CELLS_MAX) {
-      await this.read(cell, Math.min(CELLS_MAX, this.plan.cells - cell), true)
+  /** Reads all of it, and checks it. @param must whether a read that fails is a violation. */
+  async readAll(must = true): Promise<void> {
+    for (let cell = 0; cell < this.sureCells; cell += CELLS_MAX) {
+      await this.read(cell, Math.min(CELLS_MAX, this.sureCells - cell), must)
     }
   }
 
+  /** What is cut off is gone: it reads as zeros when the disk grows again. Rejects as the disk does. */
+  async resize(cells: number): Promise<void> {
+    const cut = Math.max(0, this.mostCells - cells)
+    // From now on nobody asks for what goes.
+    this.sureCells = Math.min(this.sureCells, cells)
+    this.mostCells = Math.max(this.mostCells, cells)
+    if (cut > 0) this.shrinks++
+    const token = cut > 0 ? this.model.beginTrim(cells, cut) : undefined
+    try {
+      await this.disk.resize(cells * CELL, { discardData: cut > 0 })
+    } catch (error) {
+      if (token !== undefined) this.model.endWrite(token, 'unknown')
+      throw error
+    }
+    if (token !== undefined) this.check(this.model.endWrite(token, 'acked'))
+    this.sureCells = cells
+    this.mostCells = cells
+    this.deps.tally.op(cut > 0 ? 'shrink' : 'grow')
+  }
+
   private async client(): Promise<void> {
-    const { loop, random } = this.deps
+    const { loop } = this.deps
     while (!this.stopped) {
-      await loop.sleep(random.below(2 * this.plan.thinkMs))
+      const request = this.source.next(this.sureCells)
+      await loop.sleep(request.pause * this.plan.thinkMs)
       if (this.stopped) return
-      const [first, count] = this.place()
-      const what =
-        random.below(1000) < this.plan.readShare * 1000 ? 'read' : random.below(12) === 0 ? 'trim' : 'write'
+      const { what, first } = request
+      const count = Math.min(request.count, this.sureCells - first)
+      if (count <= 0) continue
       const name = `${what} of cells ${first}+${count} of ${this.plan.name} since ${loop.now.toFixed(0)} ms`
       this.underWay.add(name)
       if (what === 'read') await this.read(first, count, false)
@@ -88,36 +132,9 @@ export class DiskLoad {
     }
   }
 
-  private place(): [first: number, count: number] {
-    const { random } = this.deps
-    const { cells, pattern } = this.plan
-    const blocks = cells / CELLS_PER_BLOCK
-    let count = CELLS_PER_BLOCK * (random.below(8) === 0 ? 1 + random.below(CELLS_MAX / CELLS_PER_BLOCK) : 1)
-    let first: number
-    switch (pattern) {
-      case 'random':
-        first = random.below(blocks) * CELLS_PER_BLOCK
-        break
-      case 'sequential':
-        first = this.position
-        this.position = (this.position + count) % cells
-        break
-      case 'hot':
-        first = random.below(Math.min(8, blocks)) * CELLS_PER_BLOCK
-        break
-      case 'zipf':
-        first = Math.floor(exp2((log2(blocks) * random.below(1000)) / 1000) - 1) * CELLS_PER_BLOCK
-        break
-      case 'unaligned':
-        first = random.below(cells)
-        count = 1 + random.below(24)
-        break
-    }
-    return [first, Math.min(count, cells - first)]
-  }
-
   private async write(first: number, count: number): Promise<void> {
     const { random, tally } = this.deps
+    const { shrinks } = this
     const value = this.model.valuesFor(first, count)
     const data = cellBytes(first, count, value)
     const token = this.model.beginWrite(first, count, value)
@@ -127,12 +144,13 @@ export class DiskLoad {
       tally.op('write')
     } catch (error) {
       this.model.endWrite(token, 'unknown')
-      this.failed('write', error)
+      this.failed('write', error, shrinks)
     }
     this.deps.loop.note(value)
   }
 
   private async trim(first: number, count: number): Promise<void> {
+    const { shrinks } = this
     const token = this.model.beginTrim(first, count)
     try {
       await this.disk.trim(first * CELL, count * CELL)
@@ -140,18 +158,19 @@ export class DiskLoad {
       this.deps.tally.op('trim')
     } catch (error) {
       this.model.endWrite(token, 'unknown')
-      this.failed('trim', error)
+      this.failed('trim', error, shrinks)
     }
   }
 
   private async read(first: number, count: number, must: boolean): Promise<void> {
+    const { shrinks } = this
     const bytes = new Uint8Array(count * CELL)
     const token = this.model.beginRead(first, count)
     try {
       await this.disk.readInto(first * CELL, bytes)
     } catch (error) {
       this.model.endRead(token, undefined)
-      this.failed('read', error)
+      this.failed('read', error, shrinks)
       if (must)
         this.deps.onViolation(
           `progress: ${this.plan.name} cannot be read after the last fault: ${String(error)}`,
@@ -168,9 +187,11 @@ export class DiskLoad {
     this.deps.onViolation(`register: ${this.plan.name} cell ${cell}: ${kind}: ${message}`)
   }
 
-  private failed(what: string, cause: unknown): void {
+  /** @param shrinks as it was when the request began. */
+  private failed(what: string, cause: unknown, shrinks: number): void {
     const error: HitherError = asHitherError(cause)
     this.deps.tally.op(`${what} failed: ${error.code}`)
+    if (error.code === 'OUT_OF_RANGE' && shrinks < this.shrinks) return
     if (!ALLOWED.has(error.code)) {
       this.deps.onViolation(`error: ${what} of ${this.plan.name}: ${error.code}: ${error.message}`)
     }
