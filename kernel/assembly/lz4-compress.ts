@@ -18,8 +18,8 @@ const SKIP_SHIFT: u32 = 6
 
 // @ts-ignore: decorator
 @inline
-function slotOf(word: u32, shift: u32): usize {
-  return TABLE + (<usize>((word * 2654435761) >> shift) << 1)
+function slotOf(word: u64, shift: u64): usize {
+  return TABLE + (<usize>(((word << 24) * 889523592379) >> shift) << 1)
 }
 
 /** What a length of `rest` beyond its nibble adds: bytes of 255, and a last one below it. Returns the new end. */
@@ -68,14 +68,15 @@ function putLastLiterals(from: usize, end: usize, out: usize, outEnd: usize, out
 
 /**
  * Compresses `bytes` (1 … 64 KiB) at `from` to `to`. Returns the bytes of the block, or 0 when it would be longer than
- * `limit`; then up to `limit` bytes at `to` hold anything. Reads and writes nothing outside of the two ranges.
+ * `limit`; then up to `limit` bytes at `to` hold anything. Writes nothing outside of them. May read up to 16 bytes on
+ * either side of the input, which never matter.
  */
 export function compress(from: usize, bytes: u32, to: usize, limit: u32): u32 {
   const end = from + bytes
   const outEnd = to + limit
   if (bytes <= <u32>LAST_MATCH_START) return putLastLiterals(from, end, to, outEnd, to)
   const bits: u32 = bytes <= SMALL_INPUT ? 11 : 13
-  const shift = 32 - bits
+  const shift: u64 = 64 - bits
   memory.fill(TABLE, 0, <usize>2 << bits)
   const lastStart = end - LAST_MATCH_START
   const matchLimit = end - END_LITERALS
@@ -89,39 +90,47 @@ export function compress(from: usize, bytes: u32, to: usize, limit: u32): u32 {
     let probes: u32 = 1 << SKIP_SHIFT
     let next = at
     let match: usize
-    let word: u32
     let step: u32 = 1
+    let nextSlot = slotOf(load<u64>(next), shift)
     do {
+      const slot = nextSlot
       at = next
-      if (at > stop) return stop < lastStart ? 0 : putLastLiterals(pending, end, out, outEnd, to)
       next += step
       step = probes++ >> SKIP_SHIFT
-      word = load<u32>(at)
-      const slot = slotOf(word, shift)
+      if (next > stop) return stop < lastStart ? 0 : putLastLiterals(pending, end, out, outEnd, to)
       match = from + load<u16>(slot)
+      nextSlot = slotOf(load<u64>(next), shift)
       store<u16>(slot, <u16>(at - from))
-    } while (load<u32>(match) != word)
-    while (at > pending && match > from && load<u8>(at - 1) == load<u8>(match - 1)) {
-      at--
-      match--
+    } while (load<u32>(match) != load<u32>(at))
+    // Backwards: eight bytes at a time, which is most often all.
+    let room = min<usize>(at - pending, match - from)
+    if (room > 0) {
+      while (true) {
+        const differs = load<u64>(at - 8) ^ load<u64>(match - 8)
+        const same = min<usize>(<usize>(clz<u64>(differs) >> 3), room)
+        at -= same
+        match -= same
+        room -= same
+        if (same < 8) break
+      }
     }
     // The literals before it.
     const literals = <u32>(at - pending)
-    let token = out++
-    if (out + literals + literals / 255 + 3 > outEnd) return 0
-    if (literals < 15) {
-      store<u8>(token, <u8>(literals << 4))
-    } else {
-      store<u8>(token, 15 << 4)
+    let tokenAt = out++
+    if (out + literals + (literals >> 8) + 3 > outEnd) return 0
+    let token = literals << 4
+    if (literals >= 15) {
+      token = 15 << 4
       out = putLength(out, literals - 15)
     }
-    if (at + 15 <= end && out + literals + 15 <= outEnd) {
+    if (out + literals + 15 <= outEnd) {
+      v128.store(out, v128.load(pending))
       const copyEnd = out + literals
-      do {
-        v128.store(out, v128.load(pending))
+      while (out + 16 < copyEnd) {
         out += 16
         pending += 16
-      } while (out < copyEnd)
+        v128.store(out, v128.load(pending))
+      }
       out = copyEnd
     } else {
       memory.copy(out, pending, literals)
@@ -132,27 +141,35 @@ export function compress(from: usize, bytes: u32, to: usize, limit: u32): u32 {
       if (out + 2 > outEnd) return 0
       store<u16>(out, <u16>(at - match))
       out += 2
-      const stopAt = matchEnd(at + MATCH_BYTES_MIN, match + MATCH_BYTES_MIN, matchLimit)
+      let stopAt = at + MATCH_BYTES_MIN
+      let partner = match + MATCH_BYTES_MIN
+      if (stopAt + 8 <= matchLimit) {
+        const differs = load<u64>(stopAt) ^ load<u64>(partner)
+        if (differs != 0) stopAt += <usize>(ctz<u64>(differs) >> 3)
+        else stopAt = matchEnd(stopAt + 8, partner + 8, matchLimit)
+      } else {
+        stopAt = matchEnd(stopAt, partner, matchLimit)
+      }
       const length = <u32>(stopAt - at) - MATCH_BYTES_MIN
       at = stopAt
       if (length < 15) {
-        store<u8>(token, load<u8>(token) + <u8>length)
+        store<u8>(tokenAt, <u8>(token + length))
       } else {
-        store<u8>(token, load<u8>(token) + 15)
+        store<u8>(tokenAt, <u8>(token + 15))
         if (out + (length - 15) / 255 + 1 > outEnd) return 0
         out = putLength(out, length - 15)
       }
       pending = at
       if (at > lastStart) return putLastLiterals(pending, end, out, outEnd, to)
-      store<u16>(slotOf(load<u32>(at - 2), shift), <u16>(at - 2 - from))
-      const word = load<u32>(at)
+      store<u16>(slotOf(load<u64>(at - 2), shift), <u16>(at - 2 - from))
+      const word = load<u64>(at)
       const slot = slotOf(word, shift)
       match = from + load<u16>(slot)
       store<u16>(slot, <u16>(at - from))
-      if (load<u32>(match) != word) break
+      if (load<u32>(match) != <u32>word) break
       if (out >= outEnd) return 0
-      token = out++
-      store<u8>(token, 0)
+      tokenAt = out++
+      token = 0
     }
     at++
   }
