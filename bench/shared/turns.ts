@@ -1,0 +1,67 @@
+/**
+ * A comparison in turns: A B A B …, so that a slow minute of a shared machine hits everyone. What comes out are ratios
+ * of medians; absolute figures of such a machine mean little.
+ */
+import { latencyHistogram, type Measured } from './measure.ts'
+
+export interface Contender {
+  readonly name: string
+  /** One turn. */
+  round(): Promise<Measured>
+}
+
+export type Basis = 'rate' | 'cpu' | 'p50' | 'p99'
+
+/** One contender's turns. */
+export class Turns {
+  readonly name: string
+  readonly rounds: Measured[] = []
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  /** Median over the turns; of latencies, the percentile over all turns together. In operations a second, or µs. */
+  value(basis: Basis): number {
+    switch (basis) {
+      case 'rate':
+        return median(this.rounds.map((round) => round.operations / round.seconds))
+      case 'cpu':
+        return median(this.rounds.map((round) => round.cpuUs / round.operations))
+      case 'p50':
+        return this.#latency(50)
+      case 'p99':
+        return this.#latency(99)
+    }
+  }
+
+  #latency(percentile: number): number {
+    const all = latencyHistogram()
+    for (const { latency } of this.rounds) if (latency.count > 0) all.add(latency)
+    return all.percentile(percentile) / 1_000
+  }
+}
+
+/** Every contender has one turn a round. An aborted `signal` ends it after the turn under way. */
+export async function takeTurns(
+  contenders: readonly Contender[],
+  rounds: number,
+  signal: AbortSignal,
+): Promise<Map<string, Turns>> {
+  const all = new Map(contenders.map(({ name }) => [name, new Turns(name)]))
+  for (let round = 0; round < rounds; round++) {
+    for (const contender of contenders) {
+      if (signal.aborted) return all
+      all.get(contender.name)!.rounds.push(await contender.round())
+    }
+  }
+  return all
+}
+
+/** The middle one; of an even number, the mean of the two in the middle. NaN of none. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >>> 1
+  if (sorted.length === 0) return Number.NaN
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}
