@@ -5,7 +5,7 @@
  *
  * Life: add… , `seal` (any number of times, for one egroup after another when an append failed), `reset`.
  */
-import { compressInto } from '../base/codec.ts'
+import { packSlice } from '../base/codec.ts'
 import { invariant } from '../base/errors.ts'
 import { hash64, hashOut } from '../base/hash.ts'
 import { alignUp, KiB, MiB, SECTOR_BYTES } from '../base/units.ts'
@@ -128,16 +128,14 @@ export class FrameBuilder {
     invariant(rawBytes > 0 && rawBytes <= SLICE_RAW_BYTES_MAX, `a slice has ${rawBytes} bytes`)
     invariant(this.hasRoomFor(rawBytes), 'the frame has room for the slice')
     const at = this.#payloadBytes
-    let storedBytes = 0
-    if (compress && rawBytes > SECTOR_BYTES) {
-      storedBytes = compressInto(source, offset, rawBytes, this.#payload, at, rawBytes - SECTOR_BYTES)
-    }
-    const codec = storedBytes > 0 ? CODEC_LZ4 : CODEC_RAW
-    if (storedBytes === 0) {
+    let storedBytes = rawBytes
+    if (compress) {
+      storedBytes = packSlice(source, offset, rawBytes, this.#payload, at)
+    } else {
       this.#payload.set(source.subarray(offset, offset + rawBytes), at)
-      storedBytes = rawBytes
+      hash64(this.#payload, at, rawBytes)
     }
-    hash64(this.#payload, at, storedBytes)
+    const codec = storedBytes < rawBytes ? CODEC_LZ4 : CODEC_RAW
     const relative = this.#slots.count
     this.#addSlot(relative, storedBytes, codec, kind, rawBytes, hashOut[0]!, hashOut[1]!)
     return relative

@@ -14,7 +14,7 @@
 
 import { isZero, sameBytes } from '../base/bytes.ts'
 import { decompressInto } from '../base/codec.ts'
-import { hash64, hashOut } from '../base/hash.ts'
+import { INSPECT_HIGH, INSPECT_LOW, INSPECT_WORDS, INSPECT_ZERO, inspectBlocks } from '../base/hash.ts'
 import { BLOCK_BYTES, SLICE_BLOCKS_MAX } from '../base/units.ts'
 import type { CandidateIndex } from '../dedupe/candidate-index.ts'
 import { CODEC_LZ4, KIND_DATA, type StoredSlice } from '../extent-store/types.ts'
@@ -75,17 +75,18 @@ export class Reducer {
     const { dedupe, candidates, cache } = this.deps
     let unverified = 0
     plan.uniqueBlocks = 0
+    const words = dedupe ? inspectBlocks(data, offset, count) : undefined
     for (let i = 0; i < count; i++) {
       const at = offset + i * BLOCK_BYTES
-      if (isZero(data, at, BLOCK_BYTES)) {
+      const word = i * INSPECT_WORDS
+      if (words === undefined ? isZero(data, at, BLOCK_BYTES) : words[word + INSPECT_ZERO] !== 0) {
         plan.kinds[i] = ZERO
         continue
       }
       plan.kinds[i] = UNIQUE
-      if (dedupe) {
-        hash64(data, at, BLOCK_BYTES)
-        const hi = hashOut[0]!
-        const lo = hashOut[1]!
+      if (words !== undefined) {
+        const hi = words[word + INSPECT_HIGH]!
+        const lo = words[word + INSPECT_LOW]!
         plan.fingerprintHi[i] = hi
         plan.fingerprintLo[i] = lo
         if (candidates.lookup(hi, lo)) {

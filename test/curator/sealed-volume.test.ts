@@ -7,8 +7,8 @@ import { openCluster } from '../../src/index.ts'
 
 function record(state: 'open' | 'sealed', length: number): EgroupRecord {
   const copies = [
-    { node: 'node-1', tier: 0 },
-    { node: 'node-2', tier: 0 },
+    { node: 'node-1', tier: 'ssd' },
+    { node: 'node-2', tier: 'ssd' },
   ] as const
   return { stream: 1, order: 1, state, length, generation: 1, rf: 2, copies }
 }

@@ -4,8 +4,8 @@ import type { Edit } from './mutation.ts'
 /** 256 fingerprints for all blocks there are: nearly every lookup finds a candidate, and nearly none is the same. */
 export const FORCED_COLLISIONS: Edit = {
   file: 'vdisk/reduce.ts',
-  find: 'const hi = hashOut[0]!\n        const lo = hashOut[1]!',
-  replace: 'const hi = hashOut[0]! & 0xff\n        const lo = 0',
+  find: 'const hi = words[word + INSPECT_HIGH]!\n        const lo = words[word + INSPECT_LOW]!',
+  replace: 'const hi = words[word + INSPECT_HIGH]! & 0xff\n        const lo = 0',
 }
 
 /** SSDs whose flush takes as long as a worn consumer drive's: a power loss nearly always finds a write un-synced. */

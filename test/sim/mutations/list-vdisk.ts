@@ -23,7 +23,7 @@ export const VDISK_MUTATIONS: readonly Mutation[] = [
     name: 'zero-by-first-sector',
     breaks: 'only a block of zeros is a hole',
     file: 'vdisk/reduce.ts',
-    find: 'if (isZero(data, at, BLOCK_BYTES)) {',
+    find: 'if (words === undefined ? isZero(data, at, BLOCK_BYTES) : words[word + INSPECT_ZERO] !== 0) {',
     replace: 'if (isZero(data, at, 512)) {',
   },
   {
