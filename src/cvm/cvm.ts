@@ -31,6 +31,7 @@ import type { NodeStore, NodeStores } from '../replication/node-store.ts'
 import { PeerStore, servePeers } from '../replication/peer-wire.ts'
 import { RpcEndpoint } from '../replication/rpc.ts'
 import { SliceReader } from '../replication/slice-reader.ts'
+import type { WriteAttempt } from '../vdisk/attempt-guard.ts'
 import { BlockCache } from '../vdisk/block-cache.ts'
 import { IoCounters } from '../vdisk/counters.ts'
 import type { OwnedVDisk } from '../vdisk/owned-vdisk.ts'
@@ -76,6 +77,7 @@ export class Cvm implements StoragePort {
   private readonly heat = new HeatTable()
   private readonly partials: PartialCopies
   private readonly localiser: Localiser
+  readonly mover: Mover
   private readonly coldMoves: ColdMoves
   readonly gossip: FingerprintGossip
   readonly reclaimGuard = new ReclaimGuard()
@@ -145,6 +147,7 @@ export class Cvm implements StoragePort {
     })
     const { clock } = platform
     const mover = new Mover({ stores: this.stores, store, directory, catalog: platform.catalog, clock })
+    this.mover = mover
     const policy = createLocalityPolicy(settings.localityPolicy)
     const touches = new TouchWindow()
     const onError = (where: string, error: unknown) => this.reportError(where, error)
@@ -312,16 +315,22 @@ export class Cvm implements StoragePort {
     return this.route(vdisk, (port) => port.read(vdisk, offset, target))
   }
 
-  write(vdisk: VDiskId, offset: number, data: Uint8Array, sync: boolean): Promise<void> {
+  write(
+    vdisk: VDiskId,
+    offset: number,
+    data: Uint8Array,
+    sync: boolean,
+    attempt: WriteAttempt,
+  ): Promise<void> {
     const owned = this.ownership.get(vdisk)
-    if (owned !== undefined) return owned.write(offset, data, sync)
-    return this.route(vdisk, (port) => port.write(vdisk, offset, data, sync))
+    if (owned !== undefined) return owned.write(offset, data, sync, attempt)
+    return this.route(vdisk, (port) => port.write(vdisk, offset, data, sync, attempt))
   }
 
-  erase(vdisk: VDiskId, offset: number, length: number, sync: boolean): Promise<void> {
+  erase(vdisk: VDiskId, offset: number, length: number, sync: boolean, attempt: WriteAttempt): Promise<void> {
     const owned = this.ownership.get(vdisk)
-    if (owned !== undefined) return owned.erase(offset, length, sync)
-    return this.route(vdisk, (port) => port.erase(vdisk, offset, length, sync))
+    if (owned !== undefined) return owned.erase(offset, length, sync, attempt)
+    return this.route(vdisk, (port) => port.erase(vdisk, offset, length, sync, attempt))
   }
 
   flush(vdisk: VDiskId): Promise<void> {
@@ -527,12 +536,24 @@ class OwnerPort implements StoragePort {
     return (await this.owned(vdisk)).readInto(offset, target)
   }
 
-  async write(vdisk: VDiskId, offset: number, data: Uint8Array, sync: boolean): Promise<void> {
-    return (await this.owned(vdisk)).write(offset, data, sync)
+  async write(
+    vdisk: VDiskId,
+    offset: number,
+    data: Uint8Array,
+    sync: boolean,
+    attempt: WriteAttempt,
+  ): Promise<void> {
+    return (await this.owned(vdisk)).write(offset, data, sync, attempt)
   }
 
-  async erase(vdisk: VDiskId, offset: number, length: number, sync: boolean): Promise<void> {
-    return (await this.owned(vdisk)).erase(offset, length, sync)
+  async erase(
+    vdisk: VDiskId,
+    offset: number,
+    length: number,
+    sync: boolean,
+    attempt: WriteAttempt,
+  ): Promise<void> {
+    return (await this.owned(vdisk)).erase(offset, length, sync, attempt)
   }
 
   async flush(vdisk: VDiskId): Promise<void> {

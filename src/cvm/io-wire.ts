@@ -4,9 +4,10 @@
  */
 import type { AllocationRun } from '../api.ts'
 import { HitherError } from '../base/errors.ts'
-import { IO_BYTES_MAX, type VDiskId } from '../base/units.ts'
+import { type Generation, IO_BYTES_MAX, type VDiskId } from '../base/units.ts'
 import { METHOD } from '../replication/methods.ts'
 import type { RpcEndpoint } from '../replication/rpc.ts'
+import { OwnerMoved, type WriteAttempt } from '../vdisk/attempt-guard.ts'
 import type { StoragePort, VDiskControl } from './port.ts'
 
 const NOTHING: readonly Uint8Array[] = []
@@ -21,7 +22,11 @@ interface WriteHeader {
   readonly vdisk: VDiskId
   readonly offset: number
   readonly sync: boolean
+  readonly attempt: WriteAttempt
 }
+
+/** Of a write: none, or the generation of the owner that refused it. */
+type WriteAnswer = { readonly generation: Generation } | undefined
 
 /** What CVMs answer that the port's caller did not ask to see end: the deadline of the whole IO is the host's. */
 export class RemotePort implements StoragePort {
@@ -47,14 +52,26 @@ export class RemotePort implements StoragePort {
     target.set(body)
   }
 
-  async write(vdisk: VDiskId, offset: number, data: Uint8Array, sync: boolean): Promise<void> {
-    const header: WriteHeader = { vdisk, offset, sync }
-    await this.rpc.call(this.peer, METHOD.vdiskWrite, header, [data], this.timeoutMs)
+  async write(
+    vdisk: VDiskId,
+    offset: number,
+    data: Uint8Array,
+    sync: boolean,
+    attempt: WriteAttempt,
+  ): Promise<void> {
+    const header: WriteHeader = { vdisk, offset, sync, attempt }
+    checkMoved(await this.rpc.call(this.peer, METHOD.vdiskWrite, header, [data], this.timeoutMs))
   }
 
-  async erase(vdisk: VDiskId, offset: number, length: number, sync: boolean): Promise<void> {
-    const header = { vdisk, offset, length, sync }
-    await this.rpc.call(this.peer, METHOD.vdiskErase, header, NOTHING, this.timeoutMs)
+  async erase(
+    vdisk: VDiskId,
+    offset: number,
+    length: number,
+    sync: boolean,
+    attempt: WriteAttempt,
+  ): Promise<void> {
+    const header: RangeHeader & WriteHeader = { vdisk, offset, length, sync, attempt }
+    checkMoved(await this.rpc.call(this.peer, METHOD.vdiskErase, header, NOTHING, this.timeoutMs))
   }
 
   async flush(vdisk: VDiskId): Promise<void> {
@@ -87,13 +104,12 @@ export function servePort(rpc: RpcEndpoint, portFor: (from: string) => StoragePo
     await portFor(from).read(vdisk, offset, target)
     return { body: [target] }
   })
-  rpc.handle(METHOD.vdiskWrite, async ({ vdisk, offset, sync }: WriteHeader, body, from) => {
-    await portFor(from).write(vdisk, offset, body, sync)
-    return {}
-  })
+  rpc.handle(METHOD.vdiskWrite, async ({ vdisk, offset, sync, attempt }: WriteHeader, body, from) =>
+    tellMoved(portFor(from).write(vdisk, offset, body, sync, attempt)),
+  )
   rpc.handle(METHOD.vdiskErase, async (header: RangeHeader & WriteHeader, _body, from) => {
-    await portFor(from).erase(header.vdisk, header.offset, header.length, header.sync)
-    return {}
+    const { vdisk, offset, length, sync, attempt } = header
+    return tellMoved(portFor(from).erase(vdisk, offset, length, sync, attempt))
   })
   rpc.handle(METHOD.vdiskFlush, async ({ vdisk }: { vdisk: VDiskId }, _body, from) => {
     await portFor(from).flush(vdisk)
@@ -108,6 +124,22 @@ export function servePort(rpc: RpcEndpoint, portFor: (from: string) => StoragePo
       header: await portFor(from).control(vdisk, request),
     }),
   )
+}
+
+function checkMoved({ header }: { readonly header: unknown }): void {
+  const generation = (header as WriteAnswer)?.generation
+  if (generation !== undefined) throw new OwnerMoved(generation)
+}
+
+/** An error's answer has no room for more than its code and sentence. */
+async function tellMoved(write: Promise<void>): Promise<{ header?: WriteAnswer }> {
+  try {
+    await write
+    return {}
+  } catch (error) {
+    if (error instanceof OwnerMoved) return { header: { generation: error.generation } }
+    throw error
+  }
 }
 
 const HOST_PREFIX = 'host:'

@@ -4,6 +4,7 @@
  */
 import type { AllocationRun } from '../api.ts'
 import type { VDiskId } from '../base/units.ts'
+import type { WriteAttempt } from '../vdisk/attempt-guard.ts'
 
 /** Rare operations that only the owner can do. Plain JSON both ways. */
 export type VDiskControl =
@@ -12,8 +13,10 @@ export type VDiskControl =
 
 export interface StoragePort {
   read(vdisk: VDiskId, offset: number, target: Uint8Array): Promise<void>
-  write(vdisk: VDiskId, offset: number, data: Uint8Array, sync: boolean): Promise<void>
-  erase(vdisk: VDiskId, offset: number, length: number, sync: boolean): Promise<void>
+  /** `OwnerMoved` when the attempt was meant for another generation of the owner. */
+  write(vdisk: VDiskId, offset: number, data: Uint8Array, sync: boolean, attempt: WriteAttempt): Promise<void>
+  /** As `write`. */
+  erase(vdisk: VDiskId, offset: number, length: number, sync: boolean, attempt: WriteAttempt): Promise<void>
   flush(vdisk: VDiskId): Promise<void>
   allocation(vdisk: VDiskId, offset: number, length: number): Promise<AllocationRun[]>
   control(vdisk: VDiskId, request: VDiskControl): Promise<unknown>

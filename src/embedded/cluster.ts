@@ -39,6 +39,7 @@ import { RecordsView } from '../cluster/records-view.ts'
 import { Administration } from '../cvm/administration.ts'
 import type { Cvm } from '../cvm/cvm.ts'
 import { homeOf } from '../cvm/homing.ts'
+import { WriteSession } from '../cvm/write-session.ts'
 import { METHOD } from '../replication/methods.ts'
 import { DiskTrack } from './disk-track.ts'
 import { EmbeddedNode } from './node.ts'
@@ -94,6 +95,8 @@ export class EmbeddedCluster implements Cluster {
   private vms!: RecordsView<VmRecord>
   private nodesPerBlock = 1
   private internalBytes = 0
+  /** Handles, ever. */
+  private opened = 0
   private closing: Promise<void> | undefined
 
   constructor(location: string, settings: ResolvedSettings, world: World) {
@@ -394,6 +397,7 @@ export class EmbeddedCluster implements Cluster {
       clock: this.world.clock,
       turns: this.turns,
       track,
+      session: new WriteSession(`${this.observer.incarnation}/${++this.opened}`, info.generation),
       administration: this.administration,
       size: () => this.vdisks.value(keys.vdisk(info.id))?.size ?? info.size,
       count: (bytes) => {

@@ -6,6 +6,7 @@ import type { Administration } from '../cvm/administration.ts'
 import { checkSize } from '../cvm/administration.ts'
 import type { HostPath } from '../cvm/host-path.ts'
 import type { StoragePort } from '../cvm/port.ts'
+import type { SendAttempt, WriteSession } from '../cvm/write-session.ts'
 import type { Clock } from '../platform/types.ts'
 import type { DiskTrack } from './disk-track.ts'
 
@@ -41,6 +42,7 @@ export interface HandleDeps {
   readonly clock: Clock
   readonly turns: Turns
   readonly track: DiskTrack
+  readonly session: WriteSession
   readonly administration: Administration
   /** Size now. */
   readonly size: () => number
@@ -114,7 +116,9 @@ export class VDiskHandle implements VDisk {
     this.checkWritable()
     if (source.length > IO_BYTES_MAX) throw tooLong(source.length)
     if (source.length === 0) return
-    await this.io((port) => port.write(this.deps.id, offset, source, options?.fua === true))
+    const { id } = this.deps
+    const sync = options?.fua === true
+    await this.change((port, attempt) => port.write(id, offset, source, sync, attempt))
     this.writes++
     this.writtenBytes += source.length
     this.deps.count(source.length)
@@ -123,7 +127,10 @@ export class VDiskHandle implements VDisk {
   async trim(offset: number, length: number, options?: WriteOptions): Promise<void> {
     this.checkRange(offset, length)
     this.checkWritable()
-    if (length > 0) await this.io((port) => port.erase(this.deps.id, offset, length, options?.fua === true))
+    if (length === 0) return
+    const { id } = this.deps
+    const sync = options?.fua === true
+    await this.change((port, attempt) => port.erase(id, offset, length, sync, attempt))
   }
 
   writeZeroes(offset: number, length: number, options?: WriteOptions): Promise<void> {
@@ -176,6 +183,10 @@ export class VDiskHandle implements VDisk {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  private change(send: SendAttempt): Promise<void> {
+    return this.deps.session.write((io) => this.io(io), send)
   }
 
   private async io<T>(send: (port: StoragePort) => Promise<T>): Promise<T> {

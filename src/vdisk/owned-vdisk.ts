@@ -18,6 +18,7 @@ import {
 import type { OwnerGuard } from '../replication/owner-guard.ts'
 import type { Placement, StreamWriter } from '../replication/stream-writer.ts'
 import { allocationOf } from './allocation.ts'
+import { AttemptGuard, type WriteAttempt } from './attempt-guard.ts'
 import { writeCheckpoint } from './checkpoint.ts'
 import { type Batch, CommitQueue, HOLE, OWN_EGROUP } from './commit-queue.ts'
 import type { VDiskServices } from './context.ts'
@@ -65,6 +66,7 @@ export class OwnedVDisk {
   private readonly reads: ReadPath
   private readonly writes: WritePath
   private readonly roots: RootWriter
+  private readonly attempts: AttemptGuard
   private readonly checkpointing = new Mutex()
   private checkpointAt = 0
   private checkpointRunning: Promise<void> | undefined
@@ -81,6 +83,7 @@ export class OwnedVDisk {
     this.stream = stream
     this.services = services
     this.roots = new RootWriter(services.catalog, guard)
+    this.attempts = new AttemptGuard(generation)
     this.counters = new VDiskCounters(services.counters)
     const loader = (ref: { egroup: number; slot: number }) => loadPageWords(services.reader, ref)
     this.map = new PageMap(root.root, root.levels, root.mappedBlocks, loader, services.pages)
@@ -157,18 +160,25 @@ export class OwnedVDisk {
     return start >= end ? 0 : this.prefetcher.fetch(start, end - start, keep)
   }
 
-  async write(offset: number, data: Uint8Array, sync: boolean): Promise<void> {
+  /**
+   * `OwnerMoved`, or `CONFLICT` for an attempt that comes too late (attempt-guard.ts). Without `attempt`: it comes from this
+   * CVM itself, and cannot be late.
+   */
+  async write(offset: number, data: Uint8Array, sync: boolean, attempt?: WriteAttempt): Promise<void> {
     this.check(offset, data.length)
     this.assertWritable()
+    if (attempt !== undefined) this.attempts.admit(attempt)
     if (data.length === 0) return
     await this.writes.write(offset, data, sync)
     this.counters.countWrite(data.length)
     this.afterWrite()
   }
 
-  async erase(offset: number, length: number, sync: boolean): Promise<void> {
+  /** As `write`. */
+  async erase(offset: number, length: number, sync: boolean, attempt?: WriteAttempt): Promise<void> {
     this.check(offset, length)
     this.assertWritable()
+    if (attempt !== undefined) this.attempts.admit(attempt)
     if (length === 0) return
     await this.writes.erase(offset, length, sync)
     this.afterWrite()
