@@ -58,7 +58,8 @@ export function sliceJobs(path: DataPath, kind: DataKind, sliceBytes: number): S
   }
   for (let i = 0; i < slices; i++) {
     read(i)
-    if (Buffer.compare(back, pool.subarray(i * stride, i * stride + sliceBytes)) !== 0) throw new Error('round trip')
+    if (Buffer.compare(back, pool.subarray(i * stride, i * stride + sliceBytes)) !== 0)
+      throw new Error('round trip')
   }
   return {
     blocks: sliceBytes / BLOCK_BYTES,
