@@ -34,7 +34,7 @@ import { SealedVolume } from './sealed-volume.ts'
 import { Unlisted } from './unlisted.ts'
 
 /** Rate of background rebuilds, and of compactions. */
-const BACKGROUND_BYTES_PER_SECOND = 128 * MiB
+export const BACKGROUND_BYTES_PER_SECOND = 128 * MiB
 /** An egroup that lost a copy is rebuilt after this time: whoever dropped it may be about to add another. Milliseconds. */
 const REBUILD_SOON_MS = 1_000
 /** Cold data moves so long after an SSD has filled past its mark: one round for many egroups. Milliseconds. */

@@ -130,6 +130,11 @@ export class HostPath {
     if (this.current !== host) this.scheduleReturn()
   }
 
+  /** The CVM that this host's own node had is dead: what it had under way is not answered any more, or does not count. */
+  lifeEnded(): void {
+    for (const flight of [...this.flights]) if (flight.path === this.deps.host) flight.send()
+  }
+
   close(): void {
     this.closed = true
     this.cancelReturn?.()

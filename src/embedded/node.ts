@@ -230,6 +230,7 @@ export class EmbeddedNode {
     const down = new HitherError('CVM_DOWN', `the CVM of ${this.node} is down`)
     life.cvm.kill(down)
     for (const fall of this.waiting) fall(down)
+    this.path.lifeEnded()
     addCounters(this.past.io, life.cvm.counters)
     addCounters(this.past.events, life.cvm.events)
     this.past.sentBytes += life.network.sentBytes()

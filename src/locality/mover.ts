@@ -12,6 +12,7 @@
  * of its stream: no takeover will ever need its map records again (the same rule as that of compaction).
  */
 import { HitherError } from '../base/errors.ts'
+import { Mutex } from '../base/queue.ts'
 import { MiB } from '../base/units.ts'
 import {
   type CopyRecord,
@@ -31,7 +32,7 @@ import type { DropPartialMove, EvictMove, LocaliseMove, Move, TierMove } from '.
 /** Slices of one request of a completion. */
 const SLOTS_PER_READ = 128
 /** Rate of all moves of this mover together, so that they stay below guest IO. */
-const BYTES_PER_SECOND = 128 * MiB
+export const MOVER_BYTES_PER_SECOND = 128 * MiB
 
 export interface MoverDeps {
   readonly stores: NodeStores
@@ -44,17 +45,27 @@ export interface MoverDeps {
 
 export class Mover {
   private readonly deps: MoverDeps
+  private readonly turn = new Mutex()
+  /** What was carried so far, and the time it took, pauses included: for whoever checks the rate. */
+  readonly load = { bytes: 0, ms: 0 }
 
   constructor(deps: MoverDeps) {
     this.deps = deps
   }
 
-  /** Bytes carried; 0 when the world has changed since the plan was made and nothing was done. */
-  async run(move: Move): Promise<number> {
-    const startedAt = this.deps.clock.now()
+  /** In its turn. Bytes carried; 0 when the world has changed since the plan was made and nothing was done. */
+  run(move: Move): Promise<number> {
+    return this.turn.run(() => this.paced(move))
+  }
+
+  private async paced(move: Move): Promise<number> {
+    const { clock } = this.deps
+    const startedAt = clock.now()
     const bytes = await this.execute(move)
-    const leftMs = (bytes / BYTES_PER_SECOND) * 1000 - (this.deps.clock.now() - startedAt)
-    if (leftMs > 0) await this.deps.clock.sleep(leftMs)
+    const leftMs = (bytes / MOVER_BYTES_PER_SECOND) * 1000 - (clock.now() - startedAt)
+    if (leftMs > 0) await clock.sleep(leftMs)
+    this.load.bytes += bytes
+    this.load.ms += clock.now() - startedAt
     return bytes
   }
 

@@ -6,12 +6,13 @@
  *   3. every fault ends; the clients stop; what they have under way has to end within a bound    (progress)
  *   4. background scans until RF is whole again, within a bound                                   (progress)
  *   5. settled: copies, failure domains, slot by slot                                             (settled.ts)
- *   6. every cell is read                                                                         (register.ts)
+ *   6. every cell is read, and every snapshot that was kept                                       (register.ts)
  *   7. all disks and snapshots are deleted; after the scans no byte may be left                   (space.ts)
  * Throughout: reads against the register model, owners (owners.ts), replay positions (roots.ts), sealed copies
  * (sealed.ts), errors of unknown kind.
  */
 import { asHitherError } from '../base/errors.ts'
+import { MoveCheck } from './check/moves.ts'
 import { OwnerCheck } from './check/owners.ts'
 import { RootCheck } from './check/roots.ts'
 import { grownCopies } from './check/sealed.ts'
@@ -93,6 +94,9 @@ class Run {
   private readonly report: (what: string) => void
   private readonly trace: ((line: string) => void) | undefined
   private readonly loads: DiskLoad[] = []
+  private operator: Operator | undefined
+  /** The faults are over; scans are asked for. */
+  private settling = false
 
   constructor(
     plan: Plan,
@@ -111,14 +115,20 @@ class Run {
   async all(): Promise<void> {
     const { sim, plan, tally, report } = this
     const { loop, world } = sim
-    void this.listen()
+    const jumps = plan.faults.some(({ fault }) => fault.do === 'step-clock')
+    const moves = new MoveCheck(sim, !jumps, () => this.isAsked(), report)
+    void this.listen(moves)
     const owners = new OwnerCheck(sim, report)
     const roots = new RootCheck(report)
     world.catalogServer.history = ({ key, value }) => {
       owners.changed(key, value)
+      moves.changed(key, value)
       roots.changed(key, value)
     }
-    this.every(OWNER_LOOK_MS, () => owners.look())
+    this.every(OWNER_LOOK_MS, () => {
+      owners.look()
+      moves.look()
+    })
     this.every(SEALED_LOOK_MS, () => grownCopies(sim).forEach(report))
     const deps = { loop, random: world.chance(5), tally, onViolation: report }
     for (const disk of plan.disks) {
@@ -140,10 +150,12 @@ class Run {
       },
       (fault) => this.trace?.(`${at(sim)} FAULT ${describeFault(fault)}`),
     )
+    this.operator = operator
     const begun = loop.now
     await operator.run(plan.faults)
     await loop.sleep(Math.max(0, begun + plan.durationMs - loop.now))
     const ended = operator.end()
+    this.settling = true
     await this.within(
       ANSWERS_WITHIN_MS,
       () => this.loads.flatMap((load) => [...load.underWay]),
@@ -166,6 +178,10 @@ class Run {
       () => 'close',
       () => sim.close(),
     )
+  }
+
+  private isAsked(): boolean {
+    return this.settling || this.operator?.hasScans === true
   }
 
   /** Scans until the cluster is whole. */
@@ -242,9 +258,10 @@ class Run {
   }
 
   /** Events are marks; an error of unknown kind is a bug. */
-  private async listen(): Promise<void> {
+  private async listen(moves: MoveCheck): Promise<void> {
     for await (const event of this.sim.cluster.events()) {
       this.tally.event(event)
+      moves.event(event)
       if (this.trace !== undefined) {
         const { at: _at, time: _time, type, ...rest } = event
         this.trace(`${at(this.sim)} ${type} ${JSON.stringify(rest)}`)

@@ -62,6 +62,11 @@ export class Operator {
     return this.jobs.values()
   }
 
+  /** Whether somebody waits for a scan, or for a node to be emptied. */
+  get hasScans(): boolean {
+    return [...this.jobs.values()].some((job) => job.startsWith('curator') || job.startsWith('remove-node'))
+  }
+
   private begin(fault: Fault): void {
     const { world, cluster } = this.sim
     const { network, catalogServer: catalog } = world

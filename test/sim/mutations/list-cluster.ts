@@ -199,4 +199,25 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     find: 'if (keeps(frame.slot(i))) {',
     replace: 'if (keeps(i)) {',
   },
+  {
+    name: 'hold-time-ignored',
+    breaks: 'settled means still: an egroup that was moved may move again at once',
+    file: 'locality/plan-ledger.ts',
+    find: 'this.#now - egroup.movedAt >= this.#holdMs &&',
+    replace: 'this.#holdMs >= 0 &&',
+  },
+  {
+    name: 'moves-unthrottled',
+    breaks: 'moves stay below their rate',
+    file: 'locality/mover.ts',
+    find: 'if (leftMs > 0) await clock.sleep(leftMs)',
+    replace: 'if (leftMs > 60_000) await clock.sleep(leftMs)',
+  },
+  {
+    name: 'rebuild-unpaced',
+    breaks: 'a background rebuild stays below its rate',
+    file: 'curator/pace.ts',
+    find: 'return this.clock.sleep(this.freeAt - now)',
+    replace: 'return this.freeAt >= now ? this.clock.turn() : this.clock.sleep(this.freeAt - now)',
+  },
 ]

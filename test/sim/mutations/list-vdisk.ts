@@ -122,4 +122,11 @@ export const VDISK_MUTATIONS: readonly Mutation[] = [
     replace: 'await copy.device.write(copy.placement, Math.max(0, index.offset(row) - 512), [bytes])',
     runs: { scenario: 'media' },
   },
+  {
+    name: 'shrink-keeps-data',
+    breaks: 'what a shrink discards reads as zeros when the disk grows again',
+    file: 'vdisk/owned-vdisk.ts',
+    find: '      await this.writes.erase(size, old - size, true)\n',
+    replace: '',
+  },
 ]
