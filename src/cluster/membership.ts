@@ -134,6 +134,11 @@ export class Membership {
     return this.leases.get(keys.lease(node)) !== undefined
   }
 
+  /** Asks the catalog which of `nodes` are alive: the watch lags. What it does not answer is left to the watch. */
+  async look(nodes: Iterable<NodeId>): Promise<void> {
+    await Promise.allSettled(Array.from(nodes, (node) => this.leases.refresh(keys.lease(node))))
+  }
+
   /** How long `node` has been alive without a break, as seen from here; 0 when it is not. Milliseconds. */
   aliveForMs(node: NodeId): number {
     const since = this.aliveSinceMs.get(node)

@@ -1,7 +1,7 @@
 /** An open vDisk: the public `VDisk` over one host's path. Checks arguments, counts, and retries through the path. */
 import type { AllocationRun, SnapshotInfo, VDisk, VDiskStats, WriteOptions } from '../api.ts'
 import { HitherError } from '../base/errors.ts'
-import { IO_BYTES_MAX, type VDiskId } from '../base/units.ts'
+import { IO_BYTES_MAX, type NodeId, type VDiskId } from '../base/units.ts'
 import type { Administration } from '../cvm/administration.ts'
 import { checkSize } from '../cvm/administration.ts'
 import type { HostPath } from '../cvm/host-path.ts'
@@ -82,6 +82,11 @@ export class VDiskHandle implements VDisk {
 
   get size(): number {
     return this.deps.size()
+  }
+
+  /** Node whose host uses it. */
+  get host(): NodeId {
+    return this.path.host
   }
 
   /** Its path leads to the CVM of the host's own node. */
