@@ -1,0 +1,522 @@
+/**
+ * A whole cluster inside one process: what `openCluster` returns. It composes a world (the real one, or a simulated one)
+ * with one CVM per node, and offers the public API on top.
+ * Every part that a cluster of machines would have apart is apart here too: a CVM can die, hang and come back alone.
+ */
+import type {
+  Cluster,
+  ClusterComponents,
+  ClusterEvent,
+  ClusterEventBody,
+  ClusterSettings,
+  ClusterStats,
+  ClusterStatus,
+  ContainerInfo,
+  ContainerPolicy,
+  CuratorReport,
+  SnapshotInfo,
+  StoragePath,
+  VDisk,
+  VDiskInfo,
+  VDiskOptions,
+} from '../api.ts'
+import { BoundedEvents } from '../base/bounded-events.ts'
+import { HitherError } from '../base/errors.ts'
+import type { NodeId, Tier, VDiskId } from '../base/units.ts'
+import { compareNodes, Membership } from '../cluster/membership.ts'
+import {
+  type ClusterRecord,
+  type DeviceRecord,
+  decodeRecord,
+  encodeRecord,
+  keys,
+  type NodeRecord,
+  type OwnerRecord,
+  type VDiskRecord,
+  type VmRecord,
+} from '../cluster/records.ts'
+import { RecordsView } from '../cluster/records-view.ts'
+import { Administration } from '../cvm/administration.ts'
+import type { Cvm } from '../cvm/cvm.ts'
+import { homeOf } from '../cvm/homing.ts'
+import { WriteSession } from '../cvm/write-session.ts'
+import { METHOD } from '../replication/methods.ts'
+import { DiskTrack } from './disk-track.ts'
+import { EmbeddedNode } from './node.ts'
+import { addNodeRecord, changeNodeRecord, removeNodeRecord } from './node-records.ts'
+import { openRealWorld } from './real-world.ts'
+import { type ResolvedSettings, resolveSettings } from './settings.ts'
+import { clusterStats, clusterStatus, type View } from './stats.ts'
+import { Turns, VDiskHandle } from './vdisk-handle.ts'
+import type { World } from './world.ts'
+
+const EVENTS_QUEUED_MAX = 4096
+const HAND_OVER_TIMEOUT_MS = 30_000
+
+/** Opens, or creates, a cluster at `memory:` or `file:DIR`. */
+export async function openEmbedded(
+  location: string,
+  settings: ClusterSettings,
+  components: ClusterComponents,
+): Promise<EmbeddedCluster> {
+  const resolved = resolveSettings(settings)
+  return openIn(await openRealWorld(location, components.seed), location, resolved)
+}
+
+/** Opens, or creates, the cluster of a world. The world is closed with it, also when it does not open. */
+export async function openIn(
+  world: World,
+  location: string,
+  settings: ResolvedSettings,
+): Promise<EmbeddedCluster> {
+  const cluster = new EmbeddedCluster(location, settings, world)
+  try {
+    await cluster.start()
+  } catch (error) {
+    await cluster.close()
+    throw error
+  }
+  return cluster
+}
+
+export class EmbeddedCluster implements Cluster {
+  readonly location: string
+  private readonly settings: ResolvedSettings
+  private readonly world: World
+  private readonly members = new Map<NodeId, EmbeddedNode>()
+  private readonly tracks = new Map<VDiskId, DiskTrack>()
+  private readonly handles = new Set<VDiskHandle>()
+  private readonly turns: Turns
+  private readonly log: BoundedEvents<ClusterEvent>
+  private readonly administration: Administration
+  private observer!: Membership
+  private vdisks!: RecordsView<VDiskRecord>
+  private owners!: RecordsView<OwnerRecord>
+  private vms!: RecordsView<VmRecord>
+  private nodesPerBlock = 1
+  private internalBytes = 0
+  /** Handles, ever. */
+  private opened = 0
+  private closing: Promise<void> | undefined
+
+  constructor(location: string, settings: ResolvedSettings, world: World) {
+    this.location = location
+    this.settings = settings
+    this.world = world
+    this.turns = new Turns(world.clock)
+    this.log = new BoundedEvents<ClusterEvent>(EVENTS_QUEUED_MAX, (count) =>
+      this.stamp({ type: 'events-lost', count }),
+    )
+    this.administration = new Administration({
+      catalog: world.catalog,
+      random: world.random,
+      control: (vdisk, request) => (this.homeMember(vdisk) ?? this.anyMember()).path.run((port) => port.control(vdisk, request)),
+      handOver: (vdisk, to) => this.handOver(vdisk, to),
+    })
+  }
+
+  async start(): Promise<void> {
+    const { catalog, clock, random } = this.world
+    const existing = await catalog.get(keys.cluster)
+    if (existing === undefined) await this.format()
+    else this.nodesPerBlock = decodeRecord<ClusterRecord>(existing.value).nodesPerBlock
+    // The hosts watch the cluster through this endpoint; it sends nothing.
+    const network = this.world.endpoint('observer')
+    const platform = { node: 'observer', clock, random, network, catalog, devices: [] }
+    this.observer = await Membership.open(platform, this.settings.leaseTtlMs, () => {})
+    this.vdisks = await RecordsView.open<VDiskRecord>(catalog, 'vdisk/')
+    this.owners = await RecordsView.open<OwnerRecord>(catalog, 'owner/')
+    this.vms = await RecordsView.open<VmRecord>(catalog, 'vm/')
+    this.vms.onChange(() => this.followVms())
+    for (const record of this.observer.members()) this.addMember(record)
+    await Promise.all([...this.members.values()].map((member) => member.start()))
+    await this.openPaths(this.members.values())
+  }
+
+  get nodes(): readonly NodeId[] {
+    return [...this.members.keys()].sort(compareNodes)
+  }
+
+  async createVDisk(name: string, options: VDiskOptions): Promise<VDisk> {
+    this.assertOpen()
+    await this.administration.createVDisk(name, options)
+    return this.openAtHome(name)
+  }
+
+  async openVDisk(name: string, options?: { via?: NodeId }): Promise<VDisk> {
+    this.assertOpen()
+    if (options?.via === undefined) return this.openAtHome(name)
+    return this.open(await this.administration.vdiskInfo(name), this.member(options.via), true)
+  }
+
+  async deleteVDisk(name: string): Promise<void> {
+    this.assertOpen()
+    const { id } = await this.administration.vdiskInfo(name)
+    const users = [...this.handles].filter((handle) => handle.name === name).length
+    if (users > 0) {
+      throw new HitherError('IN_USE', `vDisk ${name} is open (${users} handles); close them first`)
+    }
+    await this.administration.deleteVDisk(name)
+    this.tracks.delete(id)
+  }
+
+  async listVDisks(): Promise<VDiskInfo[]> {
+    this.assertOpen()
+    return this.administration.listVDisks()
+  }
+
+  async vdiskInfo(name: string): Promise<VDiskInfo> {
+    this.assertOpen()
+    return this.administration.vdiskInfo(name)
+  }
+
+  async cloneVDisk(
+    source: string,
+    name: string,
+    options: { snapshot?: string; vm?: string; node?: NodeId } = {},
+  ): Promise<VDisk> {
+    this.assertOpen()
+    await this.administration.cloneVDisk(source, name, options)
+    return this.openAtHome(name)
+  }
+
+  async listSnapshots(vdisk: string): Promise<SnapshotInfo[]> {
+    this.assertOpen()
+    return this.administration.listSnapshots(vdisk)
+  }
+
+  async deleteSnapshot(vdisk: string, name: string): Promise<void> {
+    this.assertOpen()
+    return this.administration.deleteSnapshot(vdisk, name)
+  }
+
+  async createContainer(name: string, policy: Partial<ContainerPolicy> = {}): Promise<ContainerInfo> {
+    this.assertOpen()
+    return this.administration.createContainer(name, policy, this.members.size)
+  }
+
+  async listContainers(): Promise<ContainerInfo[]> {
+    this.assertOpen()
+    return this.administration.listContainers()
+  }
+
+  async listVms(): Promise<Array<{ readonly name: string; readonly node: NodeId }>> {
+    this.assertOpen()
+    return this.administration.listVms()
+  }
+
+  async migrateVm(vm: string, options: { to: NodeId }): Promise<void> {
+    this.assertOpen()
+    const from = await this.administration.migrateVm(vm, options.to)
+    if (from !== options.to) this.emit({ type: 'vm-migrated', vm, from, to: options.to })
+  }
+
+  async failCvm(node: NodeId, options?: { hang?: boolean }): Promise<void> {
+    this.assertOpen()
+    await this.member(node).fail(options?.hang === true)
+  }
+
+  async recoverCvm(node: NodeId): Promise<void> {
+    this.assertOpen()
+    await this.member(node).recover()
+  }
+
+  async addNode(options: { ssdBytes?: number; hddBytes?: number } = {}): Promise<NodeId> {
+    this.assertOpen()
+    const sizes = resolveSettings({ ...this.settings, ...options })
+    const last = this.nodes.at(-1)
+    const number = last === undefined ? 1 : Number(/\d+$/.exec(last)![0]) + 1
+    const record = nodeRecord(number, sizes.ssdBytes, sizes.hddBytes, this.nodesPerBlock)
+    await addNodeRecord(this.world.catalog, record)
+    const member = this.addMember(record)
+    await member.start()
+    await this.openPaths([member])
+    this.emit({ type: 'node-added', node: record.node })
+    return record.node
+  }
+
+  async removeNode(node: NodeId): Promise<void> {
+    this.assertOpen()
+    const member = this.member(node)
+    // Without a record an earlier attempt has come to its end, and did not hear of it.
+    if ((await this.world.catalog.get(keys.node(node))) !== undefined) {
+      await this.leader(node).whileUp((cvm) => cvm.curator.drainNode(node))
+    }
+    await this.leavePath(node)
+    await member.stop()
+    await removeNodeRecord(this.world.catalog, node)
+    await member.close()
+    this.members.delete(node)
+    this.emit({ type: 'node-removed', node })
+  }
+
+  async failDevice(device: string): Promise<void> {
+    this.assertOpen()
+    const node = device.slice(0, Math.max(0, device.lastIndexOf('.')))
+    const member = this.members.get(node)
+    if (member === undefined) throw new HitherError('NOT_FOUND', `there is no device ${device}`)
+    const devices = member.failDevice(device)
+    await changeNodeRecord(this.world.catalog, node, (record) =>
+      record === undefined || JSON.stringify(record.devices) === JSON.stringify(devices)
+        ? record
+        : { ...record, devices },
+    )
+  }
+
+  async runCurator(): Promise<CuratorReport> {
+    this.assertOpen()
+    return this.leader().whileUp((cvm) => cvm.curator.runAll())
+  }
+
+  path(node: NodeId): StoragePath {
+    const member = this.member(node)
+    return {
+      node,
+      listVDisks: () => this.listVDisks(),
+      openVDisk: async (name) => {
+        this.assertOpen()
+        return this.open(await this.administration.vdiskInfo(name), member, true)
+      },
+    }
+  }
+
+  events(options?: { signal?: AbortSignal }): AsyncIterable<ClusterEvent> {
+    return this.log.subscribe(options?.signal)
+  }
+
+  /** The CVM of a node, for whoever checks the cluster from the inside; `undefined` while it is down. */
+  cvm(node: NodeId): Cvm | undefined {
+    return this.members.get(node)?.cvm
+  }
+
+  /** The CVM of a node stands still until the function that is returned is called; for tests. `NOT_FOUND`. */
+  pauseCvm(node: NodeId): () => void {
+    return this.member(node).pause()
+  }
+
+  stats(): ClusterStats {
+    return clusterStats(this.view())
+  }
+
+  status(): ClusterStatus {
+    return clusterStatus(this.view())
+  }
+
+  close(): Promise<void> {
+    this.closing ??= this.shutDown()
+    return this.closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  private async shutDown(): Promise<void> {
+    await Promise.allSettled([...this.handles].map((handle) => handle.close()))
+    // The hosts go first: a CVM that stops now is no reason to switch a path.
+    for (const member of this.members.values()) await member.close()
+    // All drain before the first one leaves: what they append last is to have RF copies, too.
+    await Promise.allSettled([...this.members.values()].map((member) => member.drain()))
+    await Promise.allSettled([...this.members.values()].map((member) => member.stop()))
+    this.observer?.close()
+    this.vdisks?.close()
+    this.owners?.close()
+    this.vms?.close()
+    this.log.close()
+    await this.world.close()
+  }
+
+  /** First start: the settings of the call become the cluster. */
+  private async format(): Promise<void> {
+    const { nodes, rf, ssdBytes, hddBytes, nodesPerBlock } = this.settings
+    this.nodesPerBlock = nodesPerBlock
+    const cluster: ClusterRecord = { version: 1, nodesPerBlock }
+    const records = Array.from({ length: nodes }, (_, i) =>
+      nodeRecord(i + 1, ssdBytes, hddBytes, nodesPerBlock),
+    )
+    await this.administration.createContainer('default', { rf }, nodes)
+    await this.world.catalog.commit({
+      when: [{ key: keys.cluster, revision: 0 }],
+      put: [
+        { key: keys.cluster, value: encodeRecord(cluster) },
+        ...records.map((record) => ({ key: keys.node(record.node), value: encodeRecord(record) })),
+      ],
+    })
+  }
+
+  private addMember(record: NodeRecord): EmbeddedNode {
+    const member = new EmbeddedNode(record, {
+      world: this.world,
+      settings: this.settings,
+      ioDeadlineMs: this.settings.ioDeadlineMs,
+      observer: this.observer,
+      emit: (event) => this.emit(event),
+    })
+    this.members.set(record.node, member)
+    return member
+  }
+
+  private member(node: NodeId): EmbeddedNode {
+    const member = this.members.get(node)
+    if (member === undefined) throw new HitherError('NOT_FOUND', `there is no node ${node}`)
+    return member
+  }
+
+  /** The CVMs of these nodes have started: hosts that had not heard of it yet would take another node's path. */
+  private async openPaths(members: Iterable<EmbeddedNode>): Promise<void> {
+    const opening = [...members]
+    await this.observer.look(opening.map(({ node }) => node))
+    for (const member of opening) member.path.open()
+  }
+
+  /** The node whose host uses the vDisk, as far as the views know. */
+  private homeMember(id: VDiskId): EmbeddedNode | undefined {
+    const home = this.view().homeOf(id)
+    return home === undefined ? undefined : this.members.get(home)
+  }
+
+  /** The catalog says where the vDisk is at home. The views, which lag, have to know it, too: its handle follows its VM. */
+  private async openAtHome(name: string): Promise<VDisk> {
+    const info = await this.administration.vdiskInfo(name)
+    const unknown: Array<Promise<unknown>> = []
+    if (this.vdisks.value(keys.vdisk(info.id)) === undefined) {
+      unknown.push(this.vdisks.refresh(keys.vdisk(info.id)))
+    }
+    if (info.vm !== undefined && this.vms.value(keys.vm(info.vm)) === undefined) {
+      unknown.push(this.vms.refresh(keys.vm(info.vm)))
+    }
+    await Promise.allSettled(unknown)
+    return this.open(info, this.members.get(info.home) ?? this.anyMember())
+  }
+
+  private anyMember(): EmbeddedNode {
+    for (const member of this.members.values()) if (member.cvmState === 'up') return member
+    throw new HitherError('CVM_DOWN', 'no CVM of the cluster is up')
+  }
+
+  /** The node whose CVM runs the Curator: the first live one, but not `except`. */
+  private leader(except?: NodeId): EmbeddedNode {
+    for (const node of this.nodes) {
+      const member = this.members.get(node)!
+      if (node !== except && member.cvmState === 'up' && member.cvm !== undefined) return member
+    }
+    throw new HitherError('CVM_DOWN', 'no CVM of the cluster is up')
+  }
+
+  private open(info: VDiskInfo, member: EmbeddedNode, fixed = false): VDisk {
+    let track = this.tracks.get(info.id)
+    if (track === undefined) {
+      track = new DiskTrack()
+      this.tracks.set(info.id, track)
+    }
+    const handle = new VDiskHandle({
+      id: info.id,
+      name: info.name,
+      readOnly: info.readOnly,
+      path: member.path,
+      fixed,
+      clock: this.world.clock,
+      turns: this.turns,
+      track,
+      session: new WriteSession(`${this.observer.incarnation}/${++this.opened}`, info.generation),
+      administration: this.administration,
+      size: () => this.vdisks.value(keys.vdisk(info.id))?.size ?? info.size,
+      count: (bytes) => {
+        if (handle.isLocal) this.internalBytes += bytes
+      },
+      onClose: (closed) => this.handles.delete(closed),
+    })
+    this.handles.add(handle)
+    return handle
+  }
+
+  /** The node goes: what still uses the path of its host takes another one. */
+  private async leavePath(node: NodeId): Promise<void> {
+    const leaving = [...this.handles].filter((handle) => handle.host === node)
+    // Its vDisks have a new home.
+    await Promise.allSettled(leaving.map(({ id }) => this.vdisks.refresh(keys.vdisk(id))))
+    for (const handle of leaving) {
+      const home = this.homeMember(handle.id)
+      handle.moveTo((home === undefined || home.node === node ? this.leader(node) : home).path)
+    }
+  }
+
+  /** A VM moved: open handles of its vDisks take the path of its new host. */
+  private followVms(): void {
+    for (const handle of this.handles) {
+      const home = this.homeMember(handle.id)
+      if (home !== undefined) handle.moveTo(home.path)
+    }
+  }
+
+  private async handOver(vdisk: VDiskId, to: NodeId): Promise<void> {
+    const deadline = this.world.clock.now() + HAND_OVER_TIMEOUT_MS
+    for (let waitMs = 5; ; waitMs = Math.min(200, waitMs * 2)) {
+      const owner = (await this.owners.refresh(keys.owner(vdisk)))?.value.node
+      if (owner === undefined || owner === to) return
+      const cvm = this.members.get(owner)?.cvm
+      try {
+        if (cvm !== undefined && this.observer.isAlive(owner)) {
+          if (!this.observer.isAlive(to)) return
+          await cvm.rpc.call(owner, METHOD.handOver, { vdisk, to }, [], HAND_OVER_TIMEOUT_MS)
+          return
+        }
+      } catch (error) {
+        if (!(error instanceof HitherError && error.retryable)) throw error
+      }
+      // The owner is down or changing: whoever takes over brings the vDisk home.
+      if (this.world.clock.now() > deadline) return
+      await this.world.clock.sleep(waitMs)
+    }
+  }
+
+  private emit(event: ClusterEventBody): void {
+    if (event.type === 'takeover' && event.from !== event.to) this.noteTakeover(event)
+    this.log.publish(this.stamp(event))
+  }
+
+  private noteTakeover(event: Extract<ClusterEventBody, { type: 'takeover' }>): void {
+    for (const [, entry] of this.vdisks.all()) {
+      if (entry.value.name !== event.vdisk) continue
+      const at = new Date(this.world.clock.wall()).toISOString()
+      this.tracks
+        .get(entry.value.id)
+        ?.takenOver({ at, from: event.from, to: event.to, pauseMs: Math.round(event.tookMs) })
+    }
+  }
+
+  private stamp(event: ClusterEventBody): ClusterEvent {
+    const time = this.world.clock.wall()
+    return { at: new Date(time).toISOString(), time, ...event }
+  }
+
+  private view(): View {
+    return {
+      members: this.members,
+      observer: this.observer,
+      vdisks: this.vdisks,
+      owners: this.owners,
+      tracks: this.tracks,
+      internalBytes: this.internalBytes,
+      homeOf: (id) => {
+        const record = this.vdisks.value(keys.vdisk(id))
+        return record === undefined ? undefined : homeOf(record, this.vms)
+      },
+    }
+  }
+
+  private assertOpen(): void {
+    if (this.closing !== undefined) throw new HitherError('CLUSTER_CLOSED', 'the cluster is closed')
+  }
+}
+
+function nodeRecord(number: number, ssdBytes: number, hddBytes: number, nodesPerBlock: number): NodeRecord {
+  const node = `node-${number}`
+  const device = (tier: Tier, size: number): DeviceRecord => ({ id: `${node}.${tier}0`, tier, size })
+  return {
+    node,
+    block: `block-${Math.floor((number - 1) / nodesPerBlock) + 1}`,
+    devices: [device('ssd', ssdBytes), ...(hddBytes > 0 ? [device('hdd', hddBytes)] : [])],
+    state: 'member',
+  }
+}
