@@ -83,11 +83,9 @@ async function main(): Promise<number> {
   let digest = 0x811c9dc5
   let seeds = 0
   let failure: RunResult | undefined
-  let interrupted = false
-  for (const signal of ['SIGINT', 'SIGTERM'] as const)
-    process.once(signal, () => {
-      interrupted = true
-    })
+  const stop = new AbortController()
+  // The seed that runs ends at once and does not count; a second signal ends the process, as ever.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
   const totals = (): Total => ({
     seeds,
     violations: failure?.violations.length ?? 0,
@@ -95,15 +93,18 @@ async function main(): Promise<number> {
     virtualHours: virtualMs / 3_600_000,
     hash: (digest >>> 0).toString(16).padStart(8, '0'),
   })
-  for (; seeds < count && Date.now() < deadline && !interrupted; ) {
+  for (; seeds < count && Date.now() < deadline; ) {
     const plan = values.plan === undefined ? planOf(first + seeds, values) : readPlan(values.plan)
-    let result = await runPlan(plan, values.trace ? (line) => console.error(line) : undefined)
-    if (values['check-determinism'] && result.violations.length === 0) {
-      const again = await runPlan(plan)
+    const trace = values.trace ? (line: string) => console.error(line) : undefined
+    let result = await runPlan(plan, trace, stop.signal)
+    if (values['check-determinism'] && result.violations.length === 0 && !result.interrupted) {
+      const again = await runPlan(plan, undefined, stop.signal)
+      if (again.interrupted) break
       if (again.hash !== result.hash) {
         result = { ...result, violations: [`determinism: ${result.hash} and then ${again.hash}`] }
       }
     }
+    if (result.interrupted) break
     seeds++
     virtualMs += result.virtualMs
     digest = Math.imul(digest ^ Number.parseInt(result.hash, 16), 0x01000193)
@@ -112,13 +113,14 @@ async function main(): Promise<number> {
     if (result.violations.length > 0) {
       failure = result
       endProgress()
-      await tell(plan, result, values['no-shrink'], values.json)
+      await tell(plan, result, values['no-shrink'], values.json, stop.signal)
       break
     }
   }
   endProgress()
-  const missed = values.nightly ? missedMarks(total.marks) : []
+  const missed = values.nightly && !stop.signal.aborted ? missedMarks(total.marks) : []
   summary(first, totals(), total, missed, failure, values.json)
+  if (stop.signal.aborted) console.error('interrupted')
   return failure !== undefined || missed.length > 0 ? 1 : 0
 }
 
@@ -153,13 +155,19 @@ function readPlan(file: string): Plan {
   }
 }
 
-async function tell(plan: Plan, result: RunResult, keep: boolean, json: boolean): Promise<void> {
+async function tell(
+  plan: Plan,
+  result: RunResult,
+  keep: boolean,
+  json: boolean,
+  signal: AbortSignal,
+): Promise<void> {
   const print = json ? console.error : console.log
   print(`\nseed ${plan.seed}: ${result.violations.length} violations`)
   for (const violation of result.violations) print(`  ${violation}`)
   print(`again: npm run sim -- --seed ${plan.seed}`)
   if (keep) return
-  const shrunk = await shrink(plan, result, SHRINK_RUNS_MAX)
+  const shrunk = await shrink(plan, result, SHRINK_RUNS_MAX, signal)
   const file = `sim-${plan.seed}.json`
   writeFileSync(file, `${JSON.stringify(shrunk.plan, null, 2)}\n`)
   print(

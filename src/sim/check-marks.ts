@@ -11,6 +11,8 @@ export const NIGHTLY_MARKS: readonly string[] = [
   'rebuilt',
   'localised',
   'device-failed',
+  'node-added',
+  'node-removed',
   'compaction',
   'egroups reclaimed',
   'curator put off',

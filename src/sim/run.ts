@@ -8,10 +8,11 @@
  *   5. settled: copies, failure domains, slot by slot                                             (settled.ts)
  *   6. every cell is read, and every snapshot that was kept                                       (register.ts)
  *   7. all disks and snapshots are deleted; after the scans no byte may be left                   (space.ts)
- * Throughout: reads against the register model, owners (owners.ts), replay positions (roots.ts), sealed copies
- * (sealed.ts), errors of unknown kind.
+ * Throughout: reads against the register model, owners (owners.ts), replay positions (roots.ts), the
+ * directory (directory.ts), sealed copies (sealed.ts), errors of unknown kind.
  */
 import { asHitherError } from '../base/errors.ts'
+import { DirectoryCheck } from './check/directory.ts'
 import { MoveCheck } from './check/moves.ts'
 import { OwnerCheck } from './check/owners.ts'
 import { RootCheck } from './check/roots.ts'
@@ -48,10 +49,19 @@ export interface RunResult {
   readonly virtualMs: number
   /** Of all that happened: two runs of one plan have the same. */
   readonly hash: string
+  /** It was ended before its end: what it did up to there proves nothing. */
+  readonly interrupted: boolean
 }
 
-/** @param trace hears of every event and fault, a line each. */
-export async function runPlan(plan: Plan, trace?: (line: string) => void): Promise<RunResult> {
+/**
+ * @param trace hears of every event and fault, a line each.
+ * @param signal ends the run where it is.
+ */
+export async function runPlan(
+  plan: Plan,
+  trace?: (line: string) => void,
+  signal?: AbortSignal,
+): Promise<RunResult> {
   const violations: string[] = []
   const tally = new Tally()
   let sim: SimCluster | undefined
@@ -59,6 +69,11 @@ export async function runPlan(plan: Plan, trace?: (line: string) => void): Promi
     trace?.(`${at(sim)} VIOLATION ${what}`)
     if (violations.length < VIOLATIONS_MAX && !violations.includes(what)) violations.push(what)
   }
+  let interrupt = (): void => {}
+  const interrupted = new Promise<void>((resolve) => {
+    interrupt = resolve
+  })
+  signal?.addEventListener('abort', interrupt)
   const stray = (reason: unknown): void => report(`crash: ${describe(reason)}`)
   process.on('unhandledRejection', stray)
   process.on('uncaughtException', stray)
@@ -70,6 +85,7 @@ export async function runPlan(plan: Plan, trace?: (line: string) => void): Promi
       .catch((error: unknown) => report(brokenBy(error)))
     await Promise.race([
       body,
+      interrupted,
       loop.sleep(plan.durationMs + RUN_MAX_MS).then(() => report('progress: the run does not end')),
     ])
   } catch (error) {
@@ -80,8 +96,16 @@ export async function runPlan(plan: Plan, trace?: (line: string) => void): Promi
     await new Promise((resolve) => setImmediate(resolve))
     process.off('unhandledRejection', stray)
     process.off('uncaughtException', stray)
+    signal?.removeEventListener('abort', interrupt)
   }
-  return { seed: plan.seed, violations, tally, virtualMs: sim?.loop.now ?? 0, hash: sim?.loop.hash ?? '' }
+  return {
+    seed: plan.seed,
+    violations,
+    tally,
+    virtualMs: sim?.loop.now ?? 0,
+    hash: sim?.loop.hash ?? '',
+    interrupted: signal?.aborted === true,
+  }
 }
 
 /** Something did not end in time; the message is the violation. */
@@ -120,10 +144,12 @@ class Run {
     void this.listen(moves)
     const owners = new OwnerCheck(sim, report)
     const roots = new RootCheck(report)
+    const directory = new DirectoryCheck(report)
     world.catalogServer.history = ({ key, value }) => {
       owners.changed(key, value)
       moves.changed(key, value)
       roots.changed(key, value)
+      directory.changed(key, value)
     }
     this.every(OWNER_LOOK_MS, () => {
       owners.look()
@@ -246,7 +272,7 @@ class Run {
     let done = false
     const late = this.sim.loop.sleep(ms).then(() => {
       if (!done)
-        throw new Error(
+        throw new Stuck(
           `progress: ${ms} virtual ms after the last fault this is not done: ${[...pending()].join('; ')}`,
         )
     })

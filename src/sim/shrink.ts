@@ -11,15 +11,24 @@ export interface Shrunk {
   readonly runs: number
 }
 
-/** @param runsMax how many candidates are tried at most. */
-export async function shrink(plan: Plan, result: RunResult, runsMax: number): Promise<Shrunk> {
+/**
+ * @param runsMax how many candidates are tried at most.
+ * @param signal ends the search with the shortest plan so far.
+ */
+export async function shrink(
+  plan: Plan,
+  result: RunResult,
+  runsMax: number,
+  signal?: AbortSignal,
+): Promise<Shrunk> {
   const kinds = new Set(result.violations.map(kindOf))
   let best = { plan, result }
   let runs = 0
   const attempt = async (candidate: Plan): Promise<boolean> => {
-    if (runs >= runsMax) return false
+    if (runs >= runsMax || signal?.aborted === true) return false
     runs++
-    const tried = await runPlan(candidate)
+    const tried = await runPlan(candidate, undefined, signal)
+    if (tried.interrupted) return false
     if (!tried.violations.some((violation) => kinds.has(kindOf(violation)))) return false
     best = { plan: candidate, result: tried }
     return true
