@@ -1,5 +1,5 @@
 /** Bugs in who may do what: leases, ownership, the directory, placement, rebuild, moves, reclaim. */
-import { SLOW_RECLAIM } from './circumstances.ts'
+import { LATE_COMMITS, SLOW_RECLAIM } from './circumstances.ts'
 import type { Mutation } from './mutation.ts'
 
 export const CLUSTER_MUTATIONS: readonly Mutation[] = [
@@ -36,10 +36,19 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'claim-unconditional',
-    breaks: 'one owner a generation: two CVMs may claim the same one',
+    breaks:
+      'one owner a generation: two CVMs may claim the same one, as neither owner nor lease is looked at',
     file: 'cvm/ownership.ts',
     find: '        { key: keys.owner(id), revision: ownerEntry.revision },\n',
     replace: '',
+    also: [
+      {
+        file: 'cvm/ownership.ts',
+        find: '        ...(mine ? [] : [{ key: keys.lease(owner.node), revision: 0 }]),\n',
+        replace: '',
+      },
+    ],
+    runs: { scenario: 'crashes' },
   },
   {
     name: 'generation-not-raised',
@@ -54,6 +63,8 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     file: 'replication/directory.ts',
     find: 'when: [{ key: keys.egroup(egroup), revision }, ...(guard === undefined ? [] : [ownerCondition(guard)])],',
     replace: 'when: guard === undefined ? [] : [ownerCondition(guard)],',
+    given: [LATE_COMMITS],
+    runs: { scenario: 'network' },
   },
   {
     name: 'directory-ignores-owner',
@@ -68,6 +79,8 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
         replace: '],',
       },
     ],
+    given: [LATE_COMMITS],
+    runs: { scenario: 'network' },
   },
   {
     name: 'rpc-serves-duplicates',
