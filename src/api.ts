@@ -373,6 +373,8 @@ export interface Cluster extends AsyncDisposable {
 
   /** One host's path to storage, for the doors. */
   path(node: NodeId): StoragePath
+  /** The same for file doors. */
+  files(node: NodeId): FilePath
 
   /** What happens from now on. Bounded: a slow reader loses the oldest, told by an event `events-lost`. */
   events(options?: { signal?: AbortSignal }): AsyncIterable<ClusterEvent>

@@ -20,6 +20,7 @@ const LAYERS = [
   'locality',
   'vdisk',
   'curator',
+  'files',
   'cvm',
   'frontend',
   'embedded',
@@ -52,6 +53,7 @@ const ENGINE = [
   'locality',
   'vdisk',
   'curator',
+  'files',
   'cvm',
   'base',
 ]

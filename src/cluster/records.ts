@@ -45,6 +45,14 @@ export interface ContainerRecord {
   readonly dedupe: boolean
   readonly minCopies: number
   readonly durability: 'sync' | 'flush'
+  /** Set when it is exported as a file system. */
+  readonly export?: ExportRecord
+}
+
+export interface ExportRecord {
+  readonly allow: readonly string[]
+  readonly readOnly: boolean
+  readonly squash: 'none' | 'root' | 'all'
 }
 
 export interface VmRecord {

@@ -2,7 +2,14 @@
  * Names and policies: creates, deletes and clones vDisks, containers and VMs, each as one catalog transaction. What
  * only a vDisk's owner can do (snapshot, resize) goes through a port; what needs a hand-over goes to the owner's CVM.
  */
-import type { ContainerInfo, ContainerPolicy, SnapshotInfo, VDiskInfo, VDiskOptions } from '../api.ts'
+import type {
+  ContainerInfo,
+  ContainerPolicy,
+  ExportOptions,
+  SnapshotInfo,
+  VDiskInfo,
+  VDiskOptions,
+} from '../api.ts'
 import { HitherError } from '../base/errors.ts'
 import { type NodeId, TiB, VBLOCK_BYTES, VDISK_BYTES_MAX, type VDiskId } from '../base/units.ts'
 import { IdAllocator } from '../cluster/ids.ts'
@@ -20,8 +27,10 @@ import {
   type VDiskRecord,
   type VmRecord,
 } from '../cluster/records.ts'
+import { filesDiskName, isHiddenDisk } from '../files/disks.ts'
 import type { Catalog, CatalogEntry, Random } from '../platform/types.ts'
 import { PAGE_ENTRIES } from '../vdisk/page-map.ts'
+import { checkExport } from './export-options.ts'
 import { HIDDEN, HiddenSnapshots } from './hidden-snapshots.ts'
 import type { VDiskControl } from './port.ts'
 
@@ -53,6 +62,11 @@ export class Administration {
 
   async createVDisk(name: string, options: VDiskOptions): Promise<VDiskId> {
     checkName('vDisk', name)
+    return this.createHiddenVDisk(name, options)
+  }
+
+  /** Also for the cluster's own vDisks, whose names start with a dot. */
+  async createHiddenVDisk(name: string, options: VDiskOptions): Promise<VDiskId> {
     checkSize(options.size)
     const container = options.container ?? 'default'
     if ((await this.catalog.get(keys.container(container))) === undefined) {
@@ -60,6 +74,50 @@ export class Administration {
     }
     const root: RootRecord = emptyRoot(options.size)
     return this.addVDisk(name, options, { size: options.size, container }, root, [])
+  }
+
+  /** The vDisk that holds the files of an exported container; made when there is none. `NOT_FOUND`. */
+  async filesDisk(container: string): Promise<VDiskId> {
+    const entry = await this.catalog.get(keys.container(container))
+    const exported = entry && decodeRecord<ContainerRecord>(entry.value).export
+    if (exported === undefined)
+      throw new HitherError('NOT_FOUND', `there is no exported container ${container}`)
+    const name = filesDiskName(container)
+    const known = await this.idOf(name)
+    if (known !== undefined) return known
+    try {
+      return await this.createHiddenVDisk(name, { size: VDISK_BYTES_MAX, container })
+    } catch (error) {
+      const made = await this.idOf(name)
+      if (made === undefined) throw error
+      return made
+    }
+  }
+
+  /** The vDisk has another name from now on. `NOT_FOUND`, `ALREADY_EXISTS`. */
+  async renameVDisk(id: VDiskId, name: string): Promise<void> {
+    const entry = await this.catalog.get(keys.vdisk(id))
+    if (entry === undefined) throw new HitherError('NOT_FOUND', `there is no vDisk ${id}`)
+    const record = decodeRecord<VDiskRecord>(entry.value)
+    if (record.name === name) return
+    const result = await this.catalog.commit({
+      when: [
+        { key: entry.key, revision: entry.revision },
+        { key: keys.name(name), revision: 0 },
+      ],
+      put: [
+        { key: keys.name(name), value: encodeRecord({ id }) },
+        { key: entry.key, value: encodeRecord({ ...record, name }) },
+      ],
+      remove: [keys.name(record.name)],
+    })
+    if (!result.ok) throw new HitherError('CONFLICT', `vDisk ${record.name} was changed meanwhile; try again`)
+  }
+
+  /** Removes a vDisk by its number; nothing happens when it is gone. */
+  async removeVDisk(id: VDiskId): Promise<void> {
+    const entry = await this.catalog.get(keys.vdisk(id))
+    if (entry !== undefined) await this.deleteVDisk(decodeRecord<VDiskRecord>(entry.value).name)
   }
 
   /** A writable vDisk that starts as a snapshot, or as `source` is now. */
@@ -105,8 +163,9 @@ export class Administration {
     )
     const vmOf = new Map(vms.map((entry) => [lastPart(entry.key), decodeRecord<VmRecord>(entry.value)]))
     return vdisks
-      .map((entry) => {
-        const record = decodeRecord<VDiskRecord>(entry.value)
+      .map((entry) => decodeRecord<VDiskRecord>(entry.value))
+      .filter((record) => !isHiddenDisk(record.name))
+      .map((record) => {
         const home = (record.vm === undefined ? undefined : vmOf.get(record.vm)?.node) ?? record.node
         return vdiskInfo(record, ownerOf.get(String(record.id)), home)
       })
@@ -149,7 +208,7 @@ export class Administration {
 
   async createContainer(
     name: string,
-    policy: Partial<ContainerPolicy>,
+    policy: Partial<ContainerPolicy> & { export?: Partial<ExportOptions> },
     nodes: number,
   ): Promise<ContainerInfo> {
     checkName('container', name)
@@ -170,6 +229,7 @@ export class Administration {
       compression: policy.compression ?? true,
       dedupe: policy.dedupe ?? true,
       durability,
+      ...(policy.export === undefined ? {} : { export: checkExport(policy.export) }),
     }
     const result = await this.catalog.commit({
       when: [{ key: keys.container(name), revision: 0 }],
@@ -220,6 +280,11 @@ export class Administration {
     const entry = await this.catalog.get(keys.node(node))
     if (entry === undefined) throw new HitherError('NOT_FOUND', `there is no node ${node}`)
     return decodeRecord<NodeRecord>(entry.value)
+  }
+
+  private async idOf(name: string): Promise<VDiskId | undefined> {
+    const entry = await this.catalog.get(keys.name(name))
+    return entry && decodeRecord<{ id: VDiskId }>(entry.value).id
   }
 
   private async cloneSnapshot(

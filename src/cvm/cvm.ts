@@ -39,6 +39,7 @@ import { PageCache } from '../vdisk/page-cache.ts'
 import { ColdMoves } from './cold-moves.ts'
 import { Completion } from './completion.ts'
 import { CvmCounters } from './cvm-counters.ts'
+import { FileServices } from './file-services.ts'
 import { FingerprintGossip } from './fingerprint-gossip.ts'
 import { Homing } from './homing.ts'
 import { isHost, RemotePort, servePort } from './io-wire.ts'
@@ -74,6 +75,7 @@ export class Cvm implements StoragePort {
   readonly ownership: Ownership
   readonly homing: Homing
   readonly curator: Curator
+  private readonly fileServices: FileServices
   private readonly heat = new HeatTable()
   private readonly partials: PartialCopies
   private readonly localiser: Localiser
@@ -218,6 +220,14 @@ export class Cvm implements StoragePort {
       },
       settings.holdDownMs,
     )
+    this.fileServices = new FileServices({
+      platform,
+      membership,
+      vdisks: this.vdisks,
+      port: this,
+      handOver: (vdisk, to) => this.ownership.handOver(vdisk, to),
+      onError: (where, error) => this.reportError(where, error),
+    })
     this.coldMoves = new ColdMoves({
       store,
       directory,
@@ -347,6 +357,10 @@ export class Cvm implements StoragePort {
     return this.route(vdisk, (port) => port.control(vdisk, request))
   }
 
+  files(vdisk: VDiskId, request: Uint8Array): Promise<Uint8Array> {
+    return this.route(vdisk, (port) => port.files(vdisk, request))
+  }
+
   /** Serves no new IO, drains and checkpoints; goes on to keep copies for the peers that drain meanwhile. */
   async drain(): Promise<void> {
     this.homing.close()
@@ -388,6 +402,7 @@ export class Cvm implements StoragePort {
 
   private end(reason: HitherError): void {
     this.dead = reason
+    this.fileServices.close()
     this.rpc.close()
     this.directory.close()
     for (const view of [this.vdisks, this.owners, this.vms, this.containers]) view.close()
@@ -453,7 +468,7 @@ export class Cvm implements StoragePort {
   /** Answers peers from now on. */
   private serve(): void {
     servePeers(this.rpc, this.stores, this.directory)
-    const owner = new OwnerPort(this.ownership, this.platform)
+    const owner = new OwnerPort(this.ownership, this.platform, this.fileServices)
     servePort(this.rpc, (from) => (isHost(from) ? this : owner))
   }
 
@@ -468,6 +483,9 @@ export class Cvm implements StoragePort {
       const vdisk = Number(lastPart(key))
       this.ownership.drop(vdisk)
       this.localiser.forget(vdisk)
+    })
+    this.owners.onChange((key, owner) => {
+      if (owner?.node !== this.node) this.fileServices.forget(Number(lastPart(key)))
     })
     this.vms.onChange(() => this.homing.look())
     this.directory.onChange(() => this.space.changed())
@@ -509,7 +527,7 @@ export class Cvm implements StoragePort {
     }
     if (server !== this.node) return io(this.remotePort(server))
     await this.ownership.ensure(vdisk)
-    return io(new OwnerPort(this.ownership, this.platform))
+    return io(new OwnerPort(this.ownership, this.platform, this.fileServices))
   }
 
   private remotePort(node: NodeId): RemotePort {
@@ -526,10 +544,12 @@ export class Cvm implements StoragePort {
 class OwnerPort implements StoragePort {
   private readonly ownership: Ownership
   private readonly platform: Platform
+  private readonly fileServices: FileServices
 
-  constructor(ownership: Ownership, platform: Platform) {
+  constructor(ownership: Ownership, platform: Platform, fileServices: FileServices) {
     this.ownership = ownership
     this.platform = platform
+    this.fileServices = fileServices
   }
 
   async read(vdisk: VDiskId, offset: number, target: Uint8Array): Promise<void> {
@@ -573,6 +593,10 @@ class OwnerPort implements StoragePort {
       case 'snapshot':
         return owned.snapshot(request.name, this.platform.clock.wall())
     }
+  }
+
+  async files(vdisk: VDiskId, request: Uint8Array): Promise<Uint8Array> {
+    return this.fileServices.handle(await this.owned(vdisk), request)
   }
 
   private owned(vdisk: VDiskId): OwnedVDisk | Promise<OwnedVDisk> {

@@ -90,6 +90,10 @@ export class RemotePort implements StoragePort {
     return (await this.rpc.call<unknown>(this.peer, METHOD.vdiskControl, header, NOTHING, this.timeoutMs))
       .header
   }
+
+  async files(vdisk: VDiskId, request: Uint8Array): Promise<Uint8Array> {
+    return (await this.rpc.call(this.peer, METHOD.files, { vdisk }, [request], this.timeoutMs)).body
+  }
 }
 
 /**
@@ -124,6 +128,9 @@ export function servePort(rpc: RpcEndpoint, portFor: (from: string) => StoragePo
       header: await portFor(from).control(vdisk, request),
     }),
   )
+  rpc.handle(METHOD.files, async ({ vdisk }: { vdisk: VDiskId }, body, from) => ({
+    body: [await portFor(from).files(vdisk, body)],
+  }))
 }
 
 function checkMoved({ header }: { readonly header: unknown }): void {

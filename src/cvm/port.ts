@@ -20,4 +20,6 @@ export interface StoragePort {
   flush(vdisk: VDiskId): Promise<void>
   allocation(vdisk: VDiskId, offset: number, length: number): Promise<AllocationRun[]>
   control(vdisk: VDiskId, request: VDiskControl): Promise<unknown>
+  /** A request to the file system in a files disk (files/messages.ts), and its answer. */
+  files(vdisk: VDiskId, request: Uint8Array): Promise<Uint8Array>
 }

@@ -14,6 +14,8 @@ import type {
   ContainerInfo,
   ContainerPolicy,
   CuratorReport,
+  ExportOptions,
+  FilePath,
   SnapshotInfo,
   StoragePath,
   VDisk,
@@ -42,6 +44,7 @@ import { homeOf } from '../cvm/homing.ts'
 import { WriteSession } from '../cvm/write-session.ts'
 import { METHOD } from '../replication/methods.ts'
 import { DiskTrack } from './disk-track.ts'
+import { HostFiles } from './host-files.ts'
 import { EmbeddedNode } from './node.ts'
 import { addNodeRecord, changeNodeRecord, removeNodeRecord } from './node-records.ts'
 import { openRealWorld } from './real-world.ts'
@@ -93,6 +96,7 @@ export class EmbeddedCluster implements Cluster {
   private vdisks!: RecordsView<VDiskRecord>
   private owners!: RecordsView<OwnerRecord>
   private vms!: RecordsView<VmRecord>
+  private hostFiles!: HostFiles
   private nodesPerBlock = 1
   private internalBytes = 0
   /** Handles, ever. */
@@ -110,7 +114,8 @@ export class EmbeddedCluster implements Cluster {
     this.administration = new Administration({
       catalog: world.catalog,
       random: world.random,
-      control: (vdisk, request) => (this.homeMember(vdisk) ?? this.anyMember()).path.run((port) => port.control(vdisk, request)),
+      control: (vdisk, request) =>
+        (this.homeMember(vdisk) ?? this.anyMember()).path.run((port) => port.control(vdisk, request)),
       handOver: (vdisk, to) => this.handOver(vdisk, to),
     })
   }
@@ -128,6 +133,14 @@ export class EmbeddedCluster implements Cluster {
     this.owners = await RecordsView.open<OwnerRecord>(catalog, 'owner/')
     this.vms = await RecordsView.open<VmRecord>(catalog, 'vm/')
     this.vms.onChange(() => this.followVms())
+    this.hostFiles = new HostFiles({
+      administration: this.administration,
+      clock,
+      random,
+      owners: this.owners,
+      openDisk: (node, vdisk, size) => this.openForFile(this.member(node), vdisk, size),
+      space: () => this.space(),
+    })
     for (const record of this.observer.members()) this.addMember(record)
     await Promise.all([...this.members.values()].map((member) => member.start()))
     await this.openPaths(this.members.values())
@@ -190,7 +203,10 @@ export class EmbeddedCluster implements Cluster {
     return this.administration.deleteSnapshot(vdisk, name)
   }
 
-  async createContainer(name: string, policy: Partial<ContainerPolicy> = {}): Promise<ContainerInfo> {
+  async createContainer(
+    name: string,
+    policy: Partial<ContainerPolicy> & { export?: Partial<ExportOptions> } = {},
+  ): Promise<ContainerInfo> {
     this.assertOpen()
     return this.administration.createContainer(name, policy, this.members.size)
   }
@@ -280,6 +296,10 @@ export class EmbeddedCluster implements Cluster {
     }
   }
 
+  files(node: NodeId): FilePath {
+    return this.hostFiles.pathOf(node, this.member(node).path)
+  }
+
   events(options?: { signal?: AbortSignal }): AsyncIterable<ClusterEvent> {
     return this.log.subscribe(options?.signal)
   }
@@ -312,6 +332,7 @@ export class EmbeddedCluster implements Cluster {
   }
 
   private async shutDown(): Promise<void> {
+    await this.hostFiles?.close()
     await Promise.allSettled([...this.handles].map((handle) => handle.close()))
     // The hosts go first: a CVM that stops now is no reason to switch a path.
     for (const member of this.members.values()) await member.close()
@@ -334,7 +355,7 @@ export class EmbeddedCluster implements Cluster {
     const records = Array.from({ length: nodes }, (_, i) =>
       nodeRecord(i + 1, ssdBytes, hddBytes, nodesPerBlock),
     )
-    await this.administration.createContainer('default', { rf }, nodes)
+    await this.administration.createContainer('default', { rf, export: {} }, nodes)
     await this.world.catalog.commit({
       when: [{ key: keys.cluster, revision: 0 }],
       put: [
@@ -404,12 +425,32 @@ export class EmbeddedCluster implements Cluster {
   }
 
   private open(info: VDiskInfo, member: EmbeddedNode, fixed = false): VDisk {
+    const size = () => this.vdisks.value(keys.vdisk(info.id))?.size ?? info.size
+    const handle = this.newHandle(info, member, fixed, size)
+    this.handles.add(handle)
+    return handle
+  }
+
+  /** For a file system, which opens and closes as it likes: nobody has to wait until this handle is closed. */
+  private openForFile(member: EmbeddedNode, id: VDiskId, size: () => number): VDisk {
+    const record = this.vdisks.value(keys.vdisk(id))
+    const generation = this.owners.value(keys.owner(id))?.generation ?? 0
+    const info = { id, name: record?.name ?? String(id), readOnly: record?.readOnly === true, generation }
+    return this.newHandle(info, member, true, size)
+  }
+
+  private newHandle(
+    info: Pick<VDiskInfo, 'id' | 'name' | 'readOnly' | 'generation'>,
+    member: EmbeddedNode,
+    fixed: boolean,
+    size: () => number,
+  ): VDiskHandle {
     let track = this.tracks.get(info.id)
     if (track === undefined) {
       track = new DiskTrack()
       this.tracks.set(info.id, track)
     }
-    const handle = new VDiskHandle({
+    const handle: VDiskHandle = new VDiskHandle({
       id: info.id,
       name: info.name,
       readOnly: info.readOnly,
@@ -420,13 +461,12 @@ export class EmbeddedCluster implements Cluster {
       track,
       session: new WriteSession(`${this.observer.incarnation}/${++this.opened}`, info.generation),
       administration: this.administration,
-      size: () => this.vdisks.value(keys.vdisk(info.id))?.size ?? info.size,
+      size,
       count: (bytes) => {
         if (handle.isLocal) this.internalBytes += bytes
       },
       onClose: (closed) => this.handles.delete(closed),
     })
-    this.handles.add(handle)
     return handle
   }
 
@@ -503,6 +543,15 @@ export class EmbeddedCluster implements Cluster {
         return record === undefined ? undefined : homeOf(record, this.vms)
       },
     }
+  }
+
+  private space(): { sizeBytes: number; usedBytes: number } {
+    const sum = { sizeBytes: 0, usedBytes: 0 }
+    for (const { ssd, hdd } of Object.values(this.stats().nodes)) {
+      sum.sizeBytes += ssd.sizeBytes + hdd.sizeBytes
+      sum.usedBytes += ssd.usedBytes + hdd.usedBytes
+    }
+    return sum
   }
 
   private assertOpen(): void {

@@ -6,6 +6,7 @@ import { type EgroupRecord, keys, type OwnerRecord, type VDiskRecord } from '../
 import type { RecordsView } from '../cluster/records-view.ts'
 import { vdiskInfo } from '../cvm/administration.ts'
 import type { Cvm } from '../cvm/cvm.ts'
+import { isHiddenDisk } from '../files/disks.ts'
 import type { DiskTrack } from './disk-track.ts'
 import { missingData } from './missing-data.ts'
 import type { EmbeddedNode } from './node.ts'
@@ -100,6 +101,7 @@ export function clusterStatus(view: View): ClusterStatus {
     reasons.push(`${underReplicatedBytes} bytes have fewer copies than they should`)
   const missing = missingData(view, anyCvm(view))
   const disks = [...view.vdisks.all()]
+    .filter(([, entry]) => !isHiddenDisk(entry.value.name))
     .map(([, entry]) => diskStatus(view, entry.value, missing.get(entry.value.id)))
     .sort((a, b) => (a.name < b.name ? -1 : 1))
   for (const { name, missingData: what } of disks) {

@@ -33,14 +33,17 @@ export function areaOffset(region: Region, generation: number): number {
   return region.offset + 2 * HEADER_SLOT_BYTES + (generation % 2) * region.areaSectors * SECTOR_BYTES
 }
 
-/** The header of the live area; formats a blank region. Rejects with `DEVICE_CORRUPT` or `FORMAT_UNKNOWN`. */
-export async function findLiveArea(device: BlockDevice, region: Region): Promise<Header> {
+/**
+ * The header of the live area; formats a blank region, which `blank` says was never written to. Rejects with
+ * `DEVICE_CORRUPT` or `FORMAT_UNKNOWN`.
+ */
+export async function findLiveArea(device: BlockDevice, region: Region, blank = false): Promise<Header> {
   const page = new Uint8Array(2 * HEADER_SLOT_BYTES)
   await device.read(region.offset, page)
   const first = decodeHeader(page.subarray(0, SECTOR_BYTES))
   const second = decodeHeader(page.subarray(HEADER_SLOT_BYTES, HEADER_SLOT_BYTES + SECTOR_BYTES))
 
-  if (first === 'blank' && second === 'blank') return format(device, region)
+  if (first === 'blank' && second === 'blank') return format(device, region, blank)
   if (typeof first === 'string' && typeof second === 'string' && first !== 'bad' && second !== 'bad') {
     throw new HitherError(
       'FORMAT_UNKNOWN',
@@ -58,9 +61,9 @@ export async function findLiveArea(device: BlockDevice, region: Region): Promise
   return live
 }
 
-async function format(device: BlockDevice, region: Region): Promise<Header> {
+async function format(device: BlockDevice, region: Region, blank: boolean): Promise<Header> {
   const start = areaOffset(region, FIRST_GENERATION)
-  const end = start + 2 * region.areaSectors * SECTOR_BYTES
+  const end = blank ? start : start + 2 * region.areaSectors * SECTOR_BYTES
   const window = new Uint8Array(WINDOW_BYTES)
   for (let offset = start; offset < end; offset += window.length) {
     const bytes = window.subarray(0, Math.min(window.length, end - offset))

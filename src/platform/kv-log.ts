@@ -21,6 +21,8 @@
  * Room. Entries may take 70 % of an area and one commit 20 %, so that a snapshot and one more batch always fit: a
  * commit that would go over is refused whole with `DEVICE_FULL` as soon as it is made, and removals always work.
  *
+ * On a thin device an area counts as full much sooner (`KvLogOptions.thin`), and the other one is trimmed after step 2.
+ *
  * A failed write or sync ends the table: later commits reject, reads still answer with what was durable. Open it again
  * to go on.
  */
@@ -58,6 +60,19 @@ const SNAPSHOT_BATCH_BYTES = 256 * KiB
 /** Space zeroed at a time ahead of use. */
 const ZERO_BYTES = 256 * KiB
 const ZEROS = new Uint8Array(ZERO_BYTES)
+/** On a thin device an area is left when it holds so many times what the entries take, and this at least. */
+const THIN_GARBAGE = 4
+const THIN_AREA_BYTES_MIN = 8 * MiB
+
+export interface KvLogOptions {
+  /**
+   * The device takes space only where it was written: areas are left long before they are full, and given back, so that
+   * little has to be read to open the table however large its region is.
+   */
+  readonly thin?: boolean
+  /** Nothing was ever written to the region: a new table is made without looking for an old one. */
+  readonly blank?: boolean
+}
 
 /** A commit that was admitted. */
 interface Commit {
@@ -79,6 +94,7 @@ export class KvLog {
   #liveBytes = 0
   readonly #liveBytesMax: number
   readonly #commitBytesMax: number
+  readonly #thin: boolean
   #area: Area
   #waiting: Commit[] = []
   #running = false
@@ -86,10 +102,11 @@ export class KvLog {
   #ended: HitherError | undefined
   #drained: Promise<void> | undefined
 
-  private constructor(device: BlockDevice, region: Region, area: Area) {
+  private constructor(device: BlockDevice, region: Region, area: Area, thin: boolean) {
     this.#device = device
     this.#region = region
     this.#area = area
+    this.#thin = thin
     this.#liveBytesMax = Math.floor(region.areaSectors * LIVE_SHARE) * SECTOR_PAYLOAD_BYTES
     this.#commitBytesMax = Math.min(
       Math.floor(region.areaSectors * COMMIT_SHARE) * SECTOR_PAYLOAD_BYTES,
@@ -103,10 +120,15 @@ export class KvLog {
    * the table's alone until `close`. Rejects with `BAD_ARGUMENT`, `FORMAT_UNKNOWN` (something else is there),
    * `DEVICE_CORRUPT` (damage that would lose or change acknowledged entries), or the device's own error.
    */
-  static async open(device: BlockDevice, range: { offset: number; length: number }): Promise<KvLog> {
+  static async open(
+    device: BlockDevice,
+    range: { offset: number; length: number },
+    options: KvLogOptions = {},
+  ): Promise<KvLog> {
     const region = regionOf(device, range)
-    const header = await findLiveArea(device, region)
-    const log = new KvLog(device, region, { header, batches: 0, tailBytes: 0, zeroedBytes: 0 })
+    const header = await findLiveArea(device, region, options.blank === true)
+    const area = { header, batches: 0, tailBytes: 0, zeroedBytes: 0 }
+    const log = new KvLog(device, region, area, options.thin === true)
     const replayed = await replayArea(device, areaOffset(region, header.generation), header, (changes) => {
       for (const change of changes) log.#apply(change)
     })
@@ -235,7 +257,7 @@ export class KvLog {
       bytes,
     )
     const batchBytes = batchSectors(bytes) * SECTOR_BYTES
-    if (this.#area.tailBytes + batchBytes > this.#region.areaSectors * SECTOR_BYTES) await this.#switchArea()
+    if (this.#area.tailBytes + batchBytes > this.#areaBytesMax()) await this.#switchArea()
     const end = this.#area.tailBytes + batchBytes
     if (await this.#zeroAhead(this.#area, end)) await this.#device.sync()
     const { header, batches, tailBytes } = this.#area
@@ -246,6 +268,13 @@ export class KvLog {
     await this.#device.sync()
     this.#area.batches += 1
     this.#area.tailBytes = end
+  }
+
+  /** Where an area counts as full. */
+  #areaBytesMax(): number {
+    const areaBytes = this.#region.areaSectors * SECTOR_BYTES
+    if (!this.#thin) return areaBytes
+    return Math.min(areaBytes, Math.max(THIN_AREA_BYTES_MIN, this.#liveBytes * THIN_GARBAGE))
   }
 
   /** Sees to zeros from the tail to one sector past `end`. Says whether a sync must follow. */
@@ -287,7 +316,11 @@ export class KvLog {
       encodeHeader(header),
     )
     await this.#device.sync()
+    const left = this.#area
     this.#area = area
+    if (this.#thin) {
+      await this.#device.trim(areaOffset(this.#region, left.header.generation), left.tailBytes)
+    }
   }
 
   /** Payloads that hold all durable entries. Nothing is applied while a batch is being written, so the walk is safe. */

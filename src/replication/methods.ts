@@ -24,6 +24,7 @@ export const METHOD = {
   vdiskFlush: 35,
   vdiskAllocation: 36,
   vdiskControl: 37,
+  files: 38,
   // between controllers
   handOver: 48,
   adopt: 49,

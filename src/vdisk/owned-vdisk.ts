@@ -296,6 +296,12 @@ export class OwnedVDisk {
     }
   }
 
+  /** Throws when this CVM may not answer for the vDisk now: another may serve it. */
+  assertCanAnswer(): void {
+    this.assertServing()
+    this.services.assertCanServe()
+  }
+
   private assertServing(): void {
     if (this.stopped !== undefined) throw this.stopped
   }

@@ -12,6 +12,7 @@ import type {
   ContainerInfo,
   ContainerPolicy,
   CuratorReport,
+  FilePath,
   NodeId,
   SnapshotInfo,
   StoragePath,
@@ -186,6 +187,15 @@ export class FakeCluster implements Cluster {
       scrubbedBytes: 8_388_608,
       repairedSlices: 0,
       tookMs: 12,
+    }
+  }
+
+  files(node: NodeId): FilePath {
+    return {
+      node,
+      listExports: () => Promise.resolve([]),
+      fileSystem: (container) =>
+        Promise.reject(new HitherError('NOT_FOUND', `there is no exported container ${container}`)),
     }
   }
 

@@ -1,0 +1,299 @@
+/**
+ * Reading and writing of files on one host.
+ *
+ * Small files are read and written by the owner of the files disk. A file with a vDisk is read and written by the host
+ * itself, which knows its place and size from the owner, for `KNOWN_MS` at most without asking again. So two hosts that
+ * use one file see each other's changes of its size that late, as NFS clients do of each other's.
+ *
+ *   Write inside the size: to the vDisk alone. The new time of change is told later, with others, and before anything
+ *   else is asked of the owner.
+ *   Write past the end: the owner commits the size, and the data is written at the same time; answered after both. When
+ *   the owner cut or zeroed bytes of the file meanwhile (another epoch), the data is written again. Farther past the end
+ *   than `LOOSE_BYTES`, or past the vDisk, the size comes first.
+ */
+import type {
+  FileAttributes,
+  FileCall,
+  FileChange,
+  FileId,
+  FileTime,
+  RequestKey,
+  VDisk,
+  WriteOptions,
+} from '../api.ts'
+import { codeOf, HitherError } from '../base/errors.ts'
+import type { NodeId, VDiskId } from '../base/units.ts'
+import type { HostPath } from '../cvm/host-path.ts'
+import { decodeAnswer, encodeRequest } from '../files/files-wire.ts'
+import { LOOSE_BYTES, SLOT_BYTES } from '../files/limits.ts'
+import type { DiskPlace, FileAnswer, FileRequest } from '../files/messages.ts'
+import type { Clock } from '../platform/types.ts'
+
+/** How long a host goes by what it knows of a file, and keeps times of change to itself. Milliseconds. */
+const KNOWN_MS = 500
+/** Files a host knows the place of; more are asked for again. */
+const KNOWN_MAX = 1024
+const MICROSECONDS = 1_000_000
+
+export interface HostFileIoDeps {
+  readonly node: NodeId
+  /** Number of the files disk. */
+  readonly id: VDiskId
+  readonly path: HostPath
+  readonly clock: Clock
+  /** Opens a vDisk on this host's path; `size` tells its bytes. */
+  readonly openDisk: (vdisk: VDiskId, size: () => number) => VDisk
+  /** Eight bytes that change when un-synced writes to the vDisk may have been lost; of a small file without one. */
+  readonly verifier: (vdisk: VDiskId | undefined) => Uint8Array
+  /** The same, as the catalog has it now. */
+  readonly verifierNow: (vdisk: VDiskId | undefined) => Promise<Uint8Array>
+}
+
+/** A file with a vDisk, as last told. */
+interface Known {
+  place: DiskPlace
+  readonly disk: VDisk
+  attributes: FileAttributes
+  /** When it was told, ms. */
+  at: number
+  /** How far writes under way go. */
+  reach: number
+}
+
+export class HostFileIo {
+  private readonly deps: HostFileIoDeps
+  private readonly known = new Map<FileId, Known>()
+  /** Files written to since the owner heard. */
+  private written = new Map<FileId, FileTime>()
+  private telling: Promise<void> | undefined
+  private cancelTell: (() => void) | undefined
+  /** Microseconds since 1970 of the last time stamp. */
+  private lastTime = 0
+  private closed = false
+
+  constructor(deps: HostFileIoDeps) {
+    this.deps = deps
+  }
+
+  /** Asks the owner of the files disk, across failures. Throws what it refused with. */
+  async ask(request: FileRequest, key: RequestKey | undefined): Promise<FileAnswer> {
+    if (this.closed) throw new HitherError('CLUSTER_CLOSED', 'the cluster is closed')
+    const { id, path } = this.deps
+    const bytes = encodeRequest({ request, key })
+    return decodeAnswer(await path.run((port) => port.files(id, bytes)))
+  }
+
+  async read(
+    file: FileId,
+    offset: number,
+    target: Uint8Array,
+  ): Promise<{ length: number; end: boolean; attributes: FileAttributes }> {
+    for (let attempt = 1; ; attempt++) {
+      const known = this.fresh(file)
+      if (known === undefined) {
+        const answer = await this.ask({ op: 'read', file, offset, length: target.length }, undefined)
+        const attributes = answer.attributes[0]!
+        if (answer.place === undefined) {
+          const bytes = answer.bytes!
+          target.set(bytes)
+          return { length: bytes.length, end: offset + bytes.length >= attributes.size, attributes }
+        }
+        this.learn(attributes, answer.place)
+        continue
+      }
+      const { attributes, disk } = known
+      const length = Math.max(0, Math.min(target.length, attributes.size - offset))
+      try {
+        if (length > 0) await disk.readInto(offset, target.subarray(0, length))
+        return { length, end: offset + length >= attributes.size, attributes }
+      } catch (error) {
+        this.forgetMoved(file, error, attempt)
+      }
+    }
+  }
+
+  async write(
+    file: FileId,
+    offset: number,
+    source: Uint8Array,
+    options: WriteOptions & FileCall,
+  ): Promise<FileChange & { verifier: Uint8Array }> {
+    const end = offset + source.length
+    for (let attempt = 1; ; attempt++) {
+      const known = this.fresh(file) ?? (await this.askAgain(file))
+      if (known === undefined && end <= SLOT_BYTES) {
+        const answer = await this.ask({ op: 'write', file, offset, data: source }, options.key)
+        if (answer.place === undefined) {
+          const [before, after] = answer.attributes
+          return { before: before!, after: after!, verifier: this.deps.verifier(undefined) }
+        }
+        this.learn(answer.attributes[0]!, answer.place)
+        continue
+      }
+      try {
+        return await this.writeDisk(file, known, offset, source, options)
+      } catch (error) {
+        this.forgetMoved(file, error, attempt)
+      }
+    }
+  }
+
+  async commit(file: FileId): Promise<FileChange & { verifier: Uint8Array }> {
+    for (let attempt = 1; ; attempt++) {
+      await this.tellWritten()
+      const answer = await this.ask({ op: 'getAttributes', file, birth: 0 }, undefined)
+      const attributes = answer.attributes[0]!
+      const known = answer.place === undefined ? undefined : this.learn(attributes, answer.place)
+      try {
+        await known?.disk.flush()
+        const verifier = await this.deps.verifierNow(known?.place.vdisk)
+        return { before: attributes, after: attributes, verifier }
+      } catch (error) {
+        this.forgetMoved(file, error, attempt)
+      }
+    }
+  }
+
+  /** Its size or place is about to be, or was, changed. */
+  forget(file: FileId): void {
+    const known = this.known.get(file)
+    if (known === undefined) return
+    this.known.delete(file)
+    void known.disk.close()
+  }
+
+  /** Tells the owner of writes that it has not heard of; resolves when it has. */
+  async tellWritten(): Promise<void> {
+    while (this.telling !== undefined) await this.telling
+    if (this.written.size === 0) return
+    this.cancelTell?.()
+    this.cancelTell = undefined
+    const files = [...this.written].map(([file, time]) => ({ file, time }))
+    this.written = new Map()
+    this.telling = this.ask({ op: 'written', files }, undefined)
+      .then(() => {})
+      .finally(() => {
+        this.telling = undefined
+      })
+    await this.telling
+  }
+
+  async close(): Promise<void> {
+    await this.tellWritten().catch(() => {})
+    this.closed = true
+    this.cancelTell?.()
+    for (const file of [...this.known.keys()]) this.forget(file)
+  }
+
+  private async writeDisk(
+    file: FileId,
+    known: Known | undefined,
+    offset: number,
+    source: Uint8Array,
+    options: WriteOptions,
+  ): Promise<FileChange & { verifier: Uint8Array }> {
+    const fua = { fua: options.fua === true }
+    const end = offset + source.length
+    if (known !== undefined && end <= known.attributes.size) {
+      const verifier = this.deps.verifier(known.place.vdisk)
+      await known.disk.write(offset, source, fua)
+      return { ...this.noteWritten(file, known), verifier }
+    }
+    const request = { op: 'extend', file, offset, end, node: this.deps.node } as const
+    const early =
+      known !== undefined &&
+      end <= known.place.capacity &&
+      end <= known.attributes.size + LOOSE_BYTES &&
+      offset <= Math.max(known.attributes.size, known.reach)
+    if (known !== undefined) known.reach = Math.max(known.reach, end)
+    const verifierBefore = known && this.deps.verifier(known.place.vdisk)
+    const placeBefore = known?.place
+    const [answer] = await Promise.all([
+      this.ask(request, undefined),
+      early ? known.disk.write(offset, source, fua) : undefined,
+    ])
+    const [before, after] = answer.attributes
+    const now = this.learn(after!, answer.place!)
+    const isThere = early && isSame(answer.place!, placeBefore!)
+    const verifier = isThere ? verifierBefore! : this.deps.verifier(now.place.vdisk)
+    if (!isThere) await now.disk.write(offset, source, fua)
+    return { before: before!, after: after!, verifier }
+  }
+
+  private noteWritten(file: FileId, known: Known): FileChange {
+    const before = known.attributes
+    const time = this.now()
+    known.attributes = { ...before, modified: time, changed: time }
+    this.written.set(file, time)
+    this.cancelTell ??= this.deps.clock.after(KNOWN_MS, () => {
+      this.cancelTell = undefined
+      this.tellWritten().catch(() => {})
+    })
+    return { before, after: known.attributes }
+  }
+
+  private fresh(file: FileId): Known | undefined {
+    const known = this.known.get(file)
+    return known !== undefined && this.deps.clock.now() - known.at <= KNOWN_MS ? known : undefined
+  }
+
+  /** A file that had a vDisk when last heard of. */
+  private async askAgain(file: FileId): Promise<Known | undefined> {
+    if (!this.known.has(file)) return undefined
+    await this.tellWritten()
+    const { attributes, place } = await this.ask({ op: 'getAttributes', file, birth: 0 }, undefined)
+    if (place === undefined) {
+      this.forget(file)
+      return undefined
+    }
+    return this.learn(attributes[0]!, place)
+  }
+
+  private learn(attributes: FileAttributes, place: DiskPlace): Known {
+    const file = attributes.id
+    const at = this.deps.clock.now()
+    const old = this.known.get(file)
+    if (old !== undefined && old.place.vdisk === place.vdisk) {
+      // Answers may come out of order.
+      if (isOlder(place, old.place)) return old
+      old.attributes = attributes
+      old.place = place
+      old.at = at
+      return old
+    }
+    this.forget(file)
+    const known: Known = {
+      place,
+      attributes,
+      at,
+      reach: 0,
+      disk: this.deps.openDisk(place.vdisk, () => known.place.capacity),
+    }
+    this.known.set(file, known)
+    if (this.known.size > KNOWN_MAX) this.forget(this.known.keys().next().value!)
+    return known
+  }
+
+  /** The vDisk is not what it was: the owner knows. Throws when it is something else, or goes on. */
+  private forgetMoved(file: FileId, error: unknown, attempt: number): void {
+    const code = codeOf(error)
+    const moved = code === 'NOT_FOUND' || code === 'VDISK_CLOSED' || code === 'OUT_OF_RANGE'
+    if (!moved || !this.known.has(file) || attempt >= 3) throw error
+    this.forget(file)
+  }
+
+  private now(): FileTime {
+    this.lastTime = Math.max(Math.floor(this.deps.clock.wall() * 1000), this.lastTime + 1)
+    const seconds = Math.floor(this.lastTime / MICROSECONDS)
+    return { seconds, nanoseconds: (this.lastTime - seconds * MICROSECONDS) * 1000 }
+  }
+}
+
+function isOlder(place: DiskPlace, than: DiskPlace): boolean {
+  return place.age < than.age || (place.age === than.age && place.version < than.version)
+}
+
+/** No byte of the file was cut or zeroed between. */
+function isSame(a: DiskPlace, b: DiskPlace): boolean {
+  return a.vdisk === b.vdisk && a.age === b.age && a.epoch === b.epoch
+}

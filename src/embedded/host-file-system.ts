@@ -1,0 +1,230 @@
+/**
+ * The files of one container, as one host sees them: the public `FileSystem` over the host's path.
+ *
+ * Names, attributes and the data of small files are asked of the CVM that owns the files disk (files/file-service.ts).
+ * The data of a file with a vDisk of its own goes straight there (host-file-io.ts).
+ *
+ * Every operation that changes something goes out with a key, the caller's or one made up here, so that it takes effect
+ * once, however often the path sends it again.
+ */
+import type {
+  DirectoryEntry,
+  FileAttributes,
+  FileCall,
+  FileChange,
+  FileChanges,
+  FileId,
+  FileSystem,
+  FileTime,
+  MadeFile,
+  RequestKey,
+  WriteOptions,
+} from '../api.ts'
+import type { FileAnswer, FileRequest } from '../files/messages.ts'
+import { HostFileIo, type HostFileIoDeps } from './host-file-io.ts'
+
+const NO_BYTES = new Uint8Array(0)
+
+export interface HostFileSystemDeps extends HostFileIoDeps {
+  readonly container: string
+  /** Number of the files disk. */
+  readonly id: number
+  readonly random: { u32(): number }
+  readonly space: () => { totalBytes: number; freeBytes: number }
+  readonly filesMax: number
+}
+
+export class HostFileSystem implements FileSystem {
+  readonly container: string
+  readonly id: number
+  private readonly deps: HostFileSystemDeps
+  private readonly io: HostFileIo
+
+  constructor(deps: HostFileSystemDeps) {
+    this.deps = deps
+    this.container = deps.container
+    this.id = deps.id
+    this.io = new HostFileIo(deps)
+  }
+
+  async getAttributes(file: FileId, birth = 0): Promise<FileAttributes> {
+    return (await this.ask({ op: 'getAttributes', file, birth })).attributes[0]!
+  }
+
+  async setAttributes(
+    file: FileId,
+    changes: FileChanges,
+    options: FileCall & { guard?: FileTime } = {},
+  ): Promise<FileChange> {
+    const { node } = this.deps
+    const answer = await this.change(
+      { op: 'setAttributes', file, changes, guard: options.guard, node },
+      options,
+    )
+    if (changes.size !== undefined) this.io.forget(file)
+    return changeOf(answer, 0)
+  }
+
+  async lookup(
+    directory: FileId,
+    name: Uint8Array,
+  ): Promise<{ file: FileAttributes; directory: FileAttributes }> {
+    const { attributes } = await this.ask({ op: 'lookup', directory, name: textOf(name) })
+    return { file: attributes[0]!, directory: attributes[1]! }
+  }
+
+  async list(
+    directory: FileId,
+    cookie: number,
+    limit: number,
+  ): Promise<{ directory: FileAttributes; entries: DirectoryEntry[]; end: boolean }> {
+    const { attributes, entries, end } = await this.ask({ op: 'list', directory, cookie, limit })
+    return {
+      directory: attributes[0]!,
+      entries: entries!.map((entry) => ({
+        name: Buffer.from(entry.name, 'latin1'),
+        id: entry.attributes.id,
+        cookie: entry.cookie,
+        attributes: entry.attributes,
+      })),
+      end: end === true,
+    }
+  }
+
+  async parent(directory: FileId): Promise<FileAttributes> {
+    return (await this.ask({ op: 'parent', directory })).attributes[0]!
+  }
+
+  async createFile(
+    directory: FileId,
+    name: Uint8Array,
+    changes: FileChanges,
+    options: FileCall & { how: 'unchecked' | 'guarded' | { exclusive: Uint8Array } },
+  ): Promise<MadeFile> {
+    const { how } = options
+    const exclusive = typeof how === 'object'
+    const made = madeOf(
+      await this.change(
+        {
+          op: 'createFile',
+          directory,
+          name: textOf(name),
+          changes,
+          how: exclusive ? 'exclusive' : how,
+          verifier: exclusive ? how.exclusive : NO_BYTES,
+          node: this.deps.node,
+        },
+        options,
+      ),
+    )
+    if (changes.size !== undefined) this.io.forget(made.file.id)
+    return made
+  }
+
+  async createDirectory(
+    directory: FileId,
+    name: Uint8Array,
+    changes: FileChanges,
+    call?: FileCall,
+  ): Promise<MadeFile> {
+    return madeOf(await this.change({ op: 'createDirectory', directory, name: textOf(name), changes }, call))
+  }
+
+  async createSymlink(
+    directory: FileId,
+    name: Uint8Array,
+    target: Uint8Array,
+    changes: FileChanges,
+    call?: FileCall,
+  ): Promise<MadeFile> {
+    const request = { op: 'createSymlink', directory, name: textOf(name), target, changes } as const
+    return madeOf(await this.change(request, call))
+  }
+
+  async readLink(file: FileId): Promise<{ target: Uint8Array; attributes: FileAttributes }> {
+    const { attributes, bytes } = await this.ask({ op: 'readLink', file })
+    return { target: bytes!, attributes: attributes[0]! }
+  }
+
+  async link(file: FileId, directory: FileId, name: Uint8Array, call?: FileCall): Promise<MadeFile> {
+    return madeOf(await this.change({ op: 'link', file, directory, name: textOf(name) }, call))
+  }
+
+  async remove(directory: FileId, name: Uint8Array, call?: FileCall): Promise<FileChange> {
+    return changeOf(await this.change({ op: 'remove', directory, name: textOf(name) }, call), 0)
+  }
+
+  async removeDirectory(directory: FileId, name: Uint8Array, call?: FileCall): Promise<FileChange> {
+    return changeOf(await this.change({ op: 'removeDirectory', directory, name: textOf(name) }, call), 0)
+  }
+
+  async rename(
+    from: FileId,
+    name: Uint8Array,
+    to: FileId,
+    newName: Uint8Array,
+    call?: FileCall,
+  ): Promise<{ from: FileChange; to: FileChange }> {
+    const request = { op: 'rename', from, name: textOf(name), to, newName: textOf(newName) } as const
+    const answer = await this.change(request, call)
+    return { from: changeOf(answer, 0), to: changeOf(answer, 2) }
+  }
+
+  read(
+    file: FileId,
+    offset: number,
+    target: Uint8Array,
+  ): Promise<{ length: number; end: boolean; attributes: FileAttributes }> {
+    return this.io.read(file, offset, target)
+  }
+
+  write(
+    file: FileId,
+    offset: number,
+    source: Uint8Array,
+    options: WriteOptions & FileCall = {},
+  ): Promise<FileChange & { verifier: Uint8Array }> {
+    return this.io.write(file, offset, source, options)
+  }
+
+  commit(file: FileId): Promise<FileChange & { verifier: Uint8Array }> {
+    return this.io.commit(file)
+  }
+
+  async space(): Promise<{ totalBytes: number; freeBytes: number; totalFiles: number; freeFiles: number }> {
+    const { filesMax } = this.deps
+    return { ...this.deps.space(), totalFiles: filesMax, freeFiles: filesMax }
+  }
+
+  /** What it knows of writes that the owner has not heard of yet, it tells. */
+  close(): Promise<void> {
+    return this.io.close()
+  }
+
+  private async ask(request: FileRequest): Promise<FileAnswer> {
+    await this.io.tellWritten()
+    return this.io.ask(request, undefined)
+  }
+
+  private async change(request: FileRequest, call: FileCall | undefined): Promise<FileAnswer> {
+    await this.io.tellWritten()
+    return this.io.ask(request, call?.key ?? this.newKey())
+  }
+
+  private newKey(): RequestKey {
+    const { random } = this.deps
+    return { high: random.u32(), low: random.u32() }
+  }
+}
+
+function textOf(name: Uint8Array): string {
+  return Buffer.from(name.buffer, name.byteOffset, name.length).toString('latin1')
+}
+
+function changeOf({ attributes }: FileAnswer, at: number): FileChange {
+  return { before: attributes[at]!, after: attributes[at + 1]! }
+}
+
+function madeOf(answer: FileAnswer): MadeFile {
+  return { file: answer.attributes[0]!, directory: changeOf(answer, 1) }
+}

@@ -1,0 +1,301 @@
+/**
+ * The file system of one container, on the CVM that owns its files disk: takes requests of hosts, one turn each for what
+ * only changes names, and answers when what it says is durable.
+ *
+ * A request with a key runs once: its answer is committed with its effect, and the same request again, here or at a
+ * later owner, is answered from the record. While it runs, the same request waits for it.
+ *
+ * An owner whose lease may be over neither answers nor commits: the vDisk refuses. After a commit that failed the service
+ * has ended; its owner loads another.
+ */
+import type { RequestKey } from '../api.ts'
+import { HitherError } from '../base/errors.ts'
+import type { VDiskId } from '../base/units.ts'
+import { KvLog } from '../platform/kv-log.ts'
+import type { Clock, Random } from '../platform/types.ts'
+import type { OwnedVDisk } from '../vdisk/owned-vdisk.ts'
+import { DiskAdoption } from './disk-adoption.ts'
+import { type Disks, fileDiskPrefix } from './disks.ts'
+import { FileData, type Finish } from './file-data.ts'
+import { FileError, fileError } from './file-error.ts'
+import { FileTable } from './file-table.ts'
+import { decodeRequest, encodeAnswer, encodeRefusal } from './files-wire.ts'
+import { attributesOf, type Inode } from './inode.ts'
+import { TABLE_BYTES } from './limits.ts'
+import type { FileAnswer, FileRequest } from './messages.ts'
+import {
+  link,
+  list,
+  listDisks,
+  lookup,
+  make,
+  parent,
+  readLink,
+  remove,
+  removeDirectory,
+  rename,
+} from './operations.ts'
+import { keyText } from './replies.ts'
+import { VDiskDevice } from './vdisk-device.ts'
+
+/** Services that one CVM may load under one generation before their ages repeat. */
+const LIVES = 2 ** 20
+
+export interface FileServiceDeps {
+  readonly vdisk: OwnedVDisk
+  readonly container: string
+  /** How many this CVM has loaded, ever. */
+  readonly life: number
+  readonly clock: Clock
+  readonly random: Random
+  readonly disks: Disks
+  /** Throws when this CVM may not answer now. */
+  readonly assertServing: () => void
+  readonly onError: (where: string, error: unknown) => void
+}
+
+export class FileService {
+  readonly #deps: FileServiceDeps
+  readonly #table: FileTable
+  readonly #data: FileData
+  readonly #adoption: DiskAdoption
+  /** Requests with a key that run. */
+  readonly #running = new Map<string, Promise<Uint8Array>>()
+  readonly #underWay = new Set<Promise<unknown>>()
+  #ended = false
+
+  private constructor(deps: FileServiceDeps, table: FileTable) {
+    const { vdisk, container, disks } = deps
+    this.#deps = deps
+    this.#table = table
+    this.#data = new FileData({
+      table,
+      disks,
+      container,
+      slots: {
+        readInto: (offset, target) => vdisk.readInto(offset, target),
+        write: (offset, data) => vdisk.write(offset, data, true),
+        erase: (offset, length) => vdisk.erase(offset, length, true),
+      },
+      diskNames: `${fileDiskPrefix(container)}${vdisk.generation}.`,
+      age: vdisk.generation * LIVES + (deps.life % LIVES),
+      onError: (what, error) => {
+        if (!this.#ended && !(error instanceof HitherError && error.retryable)) deps.onError(what, error)
+      },
+    })
+    this.#adoption = new DiskAdoption(table, disks, container)
+  }
+
+  static async load(deps: FileServiceDeps): Promise<FileService> {
+    const device = new VDiskDevice(deps.vdisk, TABLE_BYTES)
+    const range = { offset: 0, length: TABLE_BYTES }
+    const log = await KvLog.open(device, range, { thin: true, blank: deps.vdisk.mappedBytes === 0 })
+    const service = new FileService(deps, await FileTable.load(log, deps.clock, deps.random))
+    service.#sweep()
+    return service
+  }
+
+  /** A commit has failed, or `end` was called: another has to be loaded. */
+  get ended(): boolean {
+    return this.#ended
+  }
+
+  /** Stops; resolves when nothing of it is under way any more. */
+  async end(): Promise<void> {
+    this.#ended = true
+    this.#adoption.close()
+    await Promise.allSettled([...this.#underWay])
+  }
+
+  /** @throws what is worth another try, at this owner or the next; a refusal is an answer. */
+  handle(bytes: Uint8Array): Promise<Uint8Array> {
+    const work = this.#handle(bytes).finally(() => this.#underWay.delete(work))
+    this.#underWay.add(work)
+    return work
+  }
+
+  async #handle(bytes: Uint8Array): Promise<Uint8Array> {
+    const { request, key } = decodeRequest(bytes)
+    this.#deps.assertServing()
+    const answer = await (key === undefined ? this.#run(request, undefined) : this.#runOnce(request, key))
+    this.#deps.assertServing()
+    return answer
+  }
+
+  #runOnce(request: FileRequest, key: RequestKey): Promise<Uint8Array> {
+    const text = keyText(key)
+    const running = this.#running.get(text)
+    if (running !== undefined) return running
+    const known = this.#table.replies.get(text)
+    if (known !== undefined) return this.#table.settled().then(() => known)
+    const work = this.#run(request, key).finally(() => this.#running.delete(text))
+    this.#running.set(text, work)
+    return work
+  }
+
+  async #run(request: FileRequest, key: RequestKey | undefined): Promise<Uint8Array> {
+    const table = this.#table
+    let done: Uint8Array | undefined
+    const record = (answer: Uint8Array): Promise<void> => {
+      done = answer
+      if (key !== undefined) table.reply(key, answer)
+      return this.#commit()
+    }
+    try {
+      this.#adoption.look()
+      const answer = await this.#answer(request, (what) => record(encodeAnswer(what)), key)
+      if (done !== undefined && answer.place === undefined) return done
+      await this.#commit()
+      return encodeAnswer(answer)
+    } catch (error) {
+      if (!(error instanceof FileError)) throw error
+      const refusal = encodeRefusal(error)
+      // What has failed once fails always, also if it would do by now. Not for want of room: that is told again.
+      if (error.code === 'NO_SPACE') await table.settled()
+      else await record(refusal)
+      return refusal
+    }
+  }
+
+  #commit(): Promise<void> {
+    return this.#table.commit().catch((error: unknown) => {
+      this.#ended = true
+      throw error
+    })
+  }
+
+  async #answer(request: FileRequest, finish: Finish, key: RequestKey | undefined): Promise<FileAnswer> {
+    const table = this.#table
+    const data = this.#data
+    switch (request.op) {
+      case 'getAttributes':
+        return this.#getAttributes(request.file, request.birth)
+      case 'lookup':
+        return lookup(table, request)
+      case 'list':
+        return list(table, request)
+      case 'parent':
+        return parent(table, request)
+      case 'readLink':
+        return readLink(table, request)
+      case 'disks':
+        return { attributes: [], disks: listDisks(table) }
+      case 'read':
+        return data.read(request)
+      case 'write':
+        return data.write(request, finish, key)
+      case 'extend':
+        return data.extend(request, finish)
+      case 'setAttributes':
+        return data.setAttributes(request, finish)
+      case 'written':
+        return data.written(request)
+      case 'createFile':
+        return this.#createFile(request, finish)
+      case 'createDirectory':
+      case 'createSymlink':
+        return settle(make(table, request), finish)
+      case 'link':
+        await this.#becomeFile(table.find(request.file))
+        return settle(link(table, request), finish)
+      case 'removeDirectory':
+        return settle(removeDirectory(table, request), finish)
+      case 'remove':
+        return this.#remove((gone) => remove(table, request, gone), finish)
+      case 'rename':
+        await this.#becomeFile(this.#named(request.from, request.name))
+        await this.#becomeFile(this.#named(request.to, request.newName))
+        return this.#remove((gone) => rename(table, request, gone), finish)
+    }
+  }
+
+  #getAttributes(file: number, birth: number): FileAnswer {
+    const inode = this.#table.get(file)
+    if (birth !== 0 && birth !== inode.birth) {
+      throw fileError('FILE_STALE', `file ${file} is not the one it was`)
+    }
+    const place = this.#data.placeOf(inode)
+    return { attributes: [attributesOf(inode)], ...(place === undefined ? {} : { place }) }
+  }
+
+  /** A name that is taken is no failure for all ways to create a file. */
+  async #createFile(
+    request: Extract<FileRequest, { op: 'createFile' }>,
+    finish: Finish,
+  ): Promise<FileAnswer> {
+    const table = this.#table
+    const found = this.#named(request.directory, request.name)
+    const { how, changes } = request
+    const same = () => {
+      const inode = table.get(found!.id)
+      const holder = attributesOf(table.get(request.directory))
+      return { attributes: [attributesOf(inode), holder, holder] }
+    }
+    if (found?.type === 'file') {
+      if (how === 'exclusive' && found.verifier.length > 0 && sameBytes(found.verifier, request.verifier)) {
+        return settle(same(), finish)
+      }
+      if (how === 'unchecked') {
+        if (changes.size === undefined) return settle(same(), finish)
+        let answer: FileAnswer | undefined
+        await this.#data.setSize(found.id, changes.size, request.node, () => {
+          answer = same()
+          return finish(answer)
+        })
+        return answer!
+      }
+    }
+    const { size, ...others } = changes
+    const made = make(table, { ...request, changes: others })
+    if (size === undefined || size === 0) return settle(made, finish)
+    let answer = made
+    await this.#data.setSize(made.attributes[0]!.id, size, request.node, (inode) => {
+      answer = { attributes: [attributesOf(inode), made.attributes[1]!, made.attributes[2]!] }
+      return finish(answer)
+    })
+    return answer
+  }
+
+  /** Runs what may take the last name of a file; its vDisk goes after the commit. */
+  async #remove(run: (gone: (inode: Inode) => void) => FileAnswer, finish: Finish): Promise<FileAnswer> {
+    let gone: Inode | undefined
+    const answer = run((inode) => {
+      gone = inode
+      if (inode.place.kind === 'disk') this.#table.doom(inode.place.vdisk)
+    })
+    await finish(answer)
+    if (gone?.place.kind === 'slot') this.#data.freeSlot(gone.place.slot)
+    if (gone?.place.kind === 'disk') {
+      const deleted = this.#data.deleteDoomed([gone.place.vdisk])
+      // A disk with a name of its own is gone for all to see.
+      if (gone.place.native) await deleted
+    }
+    return answer
+  }
+
+  /** Of another container, or not there: `undefined`. */
+  #named(directory: number, name: string): Inode | undefined {
+    if (this.#table.find(directory)?.type !== 'directory') return undefined
+    const entry = this.#table.directory(directory).get(name)
+    return entry === undefined ? undefined : this.#table.find(entry.id)
+  }
+
+  async #becomeFile(inode: Inode | undefined): Promise<void> {
+    if (inode !== undefined) await this.#data.becomeFile(inode)
+  }
+
+  /** What owners before have left. */
+  #sweep(): void {
+    const orphans: readonly VDiskId[] = this.#adoption.orphans(this.#deps.vdisk.generation)
+    void this.#data.deleteDoomed([...this.#table.doomed, ...orphans])
+  }
+}
+
+async function settle(answer: FileAnswer, finish: Finish): Promise<FileAnswer> {
+  await finish(answer)
+  return answer
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, at) => byte === b[at])
+}
