@@ -91,13 +91,6 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     runs: { scenario: 'network' },
   },
   {
-    name: 'late-answer-counts',
-    breaks: 'the answer of an abandoned attempt is ignored',
-    file: 'cvm/host-path.ts',
-    find: 'if (mine !== attempt) return\n              attempt++',
-    replace: 'attempt++',
-  },
-  {
     name: 'placement-ignores-blocks',
     breaks: 'copies are in distinct failure domains',
     file: 'cluster/placement.ts',

@@ -82,22 +82,6 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
     runs: { scenario: 'crashes' },
   },
   {
-    name: 'sealed-copy-takes-appends',
-    breaks: 'a sealed or fenced copy never grows',
-    file: 'extent-store/append.ts',
-    find: 'if (generation < copy.entry.generation) {',
-    replace: 'if (generation < 0) {',
-    also: [
-      {
-        file: 'extent-store/append.ts',
-        find: 'if (!copy.isOpen) throw',
-        replace: 'if (copy.isPartial) throw',
-      },
-    ],
-    given: [SLOW_SYNC],
-    runs: { scenario: 'crashes' },
-  },
-  {
     name: 'replay-skips-last-frame',
     breaks: 'every acknowledged write survives a takeover',
     file: 'vdisk/replay.ts',
