@@ -1,14 +1,14 @@
 // The data kernel: what every byte of a write and of a read goes through, over one memory. See
 // docs/decisions/0005-fused-kernel.md; the host's side is src/base/kernel.ts.
 //
-// No function allocates, and none knows where its data lies. An address and a length that the host
-// passes must lie inside the memory; nothing that lies in the data can lead outside of them.
+// No function allocates, and none knows where its data lies. A range that the host passes must lie inside the memory
+// (input of the compressor, 16 bytes from its ends); nothing that stands in the data can lead outside of the ranges.
 import { RESULTS } from './memory'
 import { compress } from './lz4-compress'
 import { decompress } from './lz4-decompress'
 import { hashOf } from './xxhash64'
 
-export { FREE, INPUT, OUTPUT, RESULTS, STAGE_BYTES } from './memory'
+export { INPUT, OUTPUT, RESULTS, STAGE_BYTES } from './memory'
 export { compress } from './lz4-compress'
 export { decompress } from './lz4-decompress'
 export { hash, hashBegin, hashEnd, hashPart } from './xxhash64'
@@ -17,7 +17,7 @@ const BLOCK_BYTES: u32 = 4096
 const RESULT_BYTES: usize = 16
 
 /** Whether `bytes` bytes at `from`, a multiple of 64, are all zero: 1 or 0. */
-export function isZero(from: usize, bytes: u32): u32 {
+function isZero(from: usize, bytes: u32): u32 {
   const end = from + bytes
   for (let at = from; at < end; at += 64) {
     const low = v128.or(v128.load(at), v128.load(at, 16))

@@ -141,6 +141,7 @@ export function compress(from: usize, bytes: u32, to: usize, limit: u32): u32 {
       if (out + 2 > outEnd) return 0
       store<u16>(out, <u16>(at - match))
       out += 2
+      // The first eight bytes apart: most matches end in them.
       let stopAt = at + MATCH_BYTES_MIN
       let partner = match + MATCH_BYTES_MIN
       if (stopAt + 8 <= matchLimit) {

@@ -9,7 +9,5 @@ import { kernelPath } from './kernel-path.ts'
 
 const kernel = process.env['HITHER_KERNEL'] === 'off' ? undefined : loadKernel()
 
-export const usesKernel: boolean = kernel !== undefined
-
 export const chosenPath: DataPath =
   kernel === undefined ? await (await import('./package-path.ts')).packagePath() : kernelPath(kernel)

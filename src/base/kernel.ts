@@ -11,7 +11,7 @@ import { KERNEL_WASM } from './kernel-wasm.ts'
 export interface KernelExports {
   /** Where input is copied to: STAGE_BYTES of room. */
   readonly INPUT: { readonly value: number }
-  /** Where output appears: room for STAGE_BYTES, and what LZ4 may add to them. */
+  /** Where output appears: room for 112 KiB, more than LZ4 can make of STAGE_BYTES. */
   readonly OUTPUT: { readonly value: number }
   /** Where results appear: 256 × 16 bytes. */
   readonly RESULTS: { readonly value: number }
@@ -55,7 +55,7 @@ interface WebAssemblyApi {
   readonly Instance: new (module: object, imports: object) => { readonly exports: object }
 }
 
-/** As kernel/assembly/memory.ts lays it out: everything ends below FREE. */
+/** 256 KiB, as kernel/assembly/memory.ts lays it out. */
 const MEMORY_PAGES = 4
 
 const LITTLE_ENDIAN = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1
