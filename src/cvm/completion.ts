@@ -1,7 +1,7 @@
 /**
  * Completes partial copies that hold nearly all of their egroup: the policy says when, locality/plan-localise.ts which
  * copy makes way, locality/mover.ts does it. One at a time, and not for each slice that comes: a copy is looked at
- * again when it has grown by a sixteenth of its egroup.
+ * again when it has grown by a sixteenth of its egroup, or some time after it has grown by less.
  *
  * What the policy wants and the plan refuses (moved lately, no room, a node away, not checkpointed yet) is tried again
  * later, at longer and longer intervals, since a copy that is whole already does not grow any more.
@@ -75,7 +75,8 @@ export class Completion {
   async grown(egroup: EgroupId): Promise<void> {
     const info = this.deps.store.info(egroup)
     if (this.closed || info?.kind !== 'partial') return
-    if (info.slotCount < (this.looks.get(egroup)?.nextSlots ?? 0)) return
+    // It may not grow so far any more: an egroup can be short, and what is dead in it is never read.
+    if (info.slotCount < (this.looks.get(egroup)?.nextSlots ?? 0)) return this.retry(egroup)
     try {
       await this.turn.run(() => this.look(egroup))
     } catch (cause) {
