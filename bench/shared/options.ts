@@ -17,6 +17,8 @@ export interface BenchOptions {
   readonly json: boolean
   readonly markdown: boolean
   readonly check: boolean
+  /** Keeps what compare measured, with some room, as the new bounds. */
+  readonly writeBounds: boolean
   /** Axes of the workload matrix; the defaults are few, `--long` has more. */
   readonly location?: readonly string[]
   readonly rf?: readonly number[]
@@ -72,6 +74,7 @@ export function parseOptions(argv: readonly string[]): BenchOptions {
     .option('--json', 'one JSON object a result on stdout, instead of tables', false)
     .option('--markdown', 'the tables as Markdown (docs/performance.md holds the one of compare)', false)
     .option('--check', 'compare ratios with bench/bounds.json; exit with 1 when one is worse', false)
+    .option('--write-bounds', 'what compare measured, with some room, becomes bench/bounds.json', false)
     .addOption(
       new Option('--location <list>', 'workload: memory:, file:').argParser(choices(['memory:', 'file:'])),
     )

@@ -6,26 +6,37 @@ import { latencyHistogram, type Measured } from './measure.ts'
 
 export interface Contender {
   readonly name: string
+  /** Of one operation. */
+  readonly bytes: number
   /** One turn. */
   round(): Promise<Measured>
 }
 
-export type Basis = 'rate' | 'cpu' | 'p50' | 'p99'
+/**
+ * What is compared: operations or bytes a second of elapsed time; CPU time of the whole process per operation or byte, which a
+ * busy machine disturbs least; latency.
+ */
+export type Basis = 'rate' | 'bandwidth' | 'cpu' | 'cpu-per-byte' | 'p50' | 'p99'
 
 /** One contender's turns. */
 export class Turns {
-  readonly name: string
   readonly rounds: Measured[] = []
+  readonly #bytes: number
 
-  constructor(name: string) {
-    this.name = name
+  /** @param bytes of one operation */
+  constructor(bytes: number) {
+    this.#bytes = bytes
   }
 
-  /** Median over the turns; of latencies, the percentile over all turns together. In operations a second, or µs. */
+  /** Median over the turns; of latencies, the percentile over all turns together. In units a second, or µs. */
   value(basis: Basis): number {
     switch (basis) {
       case 'rate':
         return median(this.rounds.map((round) => round.operations / round.seconds))
+      case 'bandwidth':
+        return this.value('rate') * this.#bytes
+      case 'cpu-per-byte':
+        return this.value('cpu') / this.#bytes
       case 'cpu':
         return median(this.rounds.map((round) => round.cpuUs / round.operations))
       case 'p50':
@@ -42,20 +53,27 @@ export class Turns {
   }
 }
 
-/** Every contender has one turn a round. An aborted `signal` ends it after the turn under way. */
+/** Every contender has one turn a round. An aborted `signal` ends it after the turn under way. `tell` hears of each. */
 export async function takeTurns(
   contenders: readonly Contender[],
   rounds: number,
   signal: AbortSignal,
+  tell: (what: string) => void,
 ): Promise<Map<string, Turns>> {
-  const all = new Map(contenders.map(({ name }) => [name, new Turns(name)]))
+  const all = new Map(contenders.map(({ name, bytes }) => [name, new Turns(bytes)]))
   for (let round = 0; round < rounds; round++) {
     for (const contender of contenders) {
       if (signal.aborted) return all
+      tell(`turn ${round + 1}/${rounds}: ${contender.name}`)
       all.get(contender.name)!.rounds.push(await contender.round())
     }
   }
   return all
+}
+
+/** Value of one contender ÷ value of another. NaN when either had no turn. */
+export function ratioOf(turns: ReadonlyMap<string, Turns>, one: string, other: string, basis: Basis): number {
+  return turns.get(one)!.value(basis) / turns.get(other)!.value(basis)
 }
 
 /** The middle one; of an even number, the mean of the two in the middle. NaN of none. */

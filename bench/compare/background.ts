@@ -1,0 +1,152 @@
+/** Goals 9 and 10: what background work does to a guest, how fast a rebuild is, and what idleness costs. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { KiB, MiB } from '../../src/index.ts'
+import { DataSource } from '../shared/data.ts'
+import { drive, latencyHistogram } from '../shared/measure.ts'
+import type { BenchContext } from '../shared/options.ts'
+import { scratchFolder } from '../shared/scratch.ts'
+import { BenchCluster } from '../workload/bench-cluster.ts'
+import { measureIdle } from '../workload/idle.ts'
+import { fillAndRead, type IoJob, ioJobs, operationOf } from '../workload/io-jobs.ts'
+import { AppendStore } from './block-store.ts'
+import type { CheckGroup, CheckResult } from './check.ts'
+
+const SECONDS = 1
+const IDLE_SECONDS = 3
+const DEPTH = 8
+const CELL = { location: 'file:', rf: 2, services: 'both', data: 'mixed' } as const
+const LOAD: IoJob = {
+  ...ioJobs.find(({ name }) => name === 'mix-70-30')!,
+  diskBytes: 96 * MiB,
+  cacheBytes: 8 * MiB,
+}
+/** A dead CVM is noticed, and its lease over, after this. */
+const LEASE_MS = 500
+const AGAINST = 'the same load alone'
+
+type Event = 'rebuild' | 'reclaim' | 'localisation'
+
+const TOLD: Readonly<Record<Event, string>> = {
+  rebuild: 'while copies of a dead node are rebuilt',
+  reclaim: 'while a scan reclaims and compacts overwritten data',
+  localisation: 'while the data of a VM that moved follows it',
+}
+
+export const backgroundGroup: CheckGroup = {
+  name: 'background',
+  async run(context: BenchContext): Promise<CheckResult[]> {
+    const results: CheckResult[] = []
+    for (const event of Object.keys(TOLD) as Event[]) {
+      if (context.signal.aborted) return results
+      context.progress.now(`compare background, ${event}`)
+      results.push({
+        id: `9-p99-${event}`,
+        what: `p99 of 4 KiB IO, 70 % reads, file, RF2, QD${DEPTH}, ${TOLD[event]}`,
+        against: AGAINST,
+        better: 'less',
+        goal: 1.5,
+        ratio: await disturbance(event, context),
+      })
+    }
+    if (context.signal.aborted) return results
+    context.progress.now('compare background, rebuild alone')
+    results.push({
+      id: '9-rebuild-rate',
+      what: 'rebuild with nothing else running: bytes per second',
+      against: '1 MiB appends with fdatasync on the same disk',
+      better: 'more',
+      goal: 0.5,
+      ...(await rebuildRate(context)),
+    })
+    return results
+  },
+}
+
+export const idleGroup: CheckGroup = {
+  name: 'idle',
+  async run(context: BenchContext): Promise<CheckResult[]> {
+    context.progress.now('compare idle')
+    const seconds = context.seconds ?? IDLE_SECONDS * (context.long ? 5 : 1)
+    const idle = await measureIdle('memory:', seconds, context.dir, context.signal)
+    return [
+      {
+        id: '10-idle-cpu',
+        what: 'CPU time of four running nodes without IO',
+        against: 'one core',
+        better: 'less',
+        goal: 0.005,
+        ratio: idle.cpuShare,
+        note: `${Math.round(idle.timersPerSecond)} timers, ${Math.round(idle.immediatesPerSecond)} immediates a second`,
+      },
+    ]
+  },
+}
+
+/** p99 with the event ÷ p99 just before it. */
+async function disturbance(event: Event, context: BenchContext): Promise<number> {
+  const settings = { rebuildDelayMs: 100, leaseTtlMs: LEASE_MS, cacheBytes: LOAD.cacheBytes }
+  await using bench = await BenchCluster.open(CELL, context.dir, settings)
+  await using disk = await bench.disk('disk', LOAD.diskBytes)
+  await fillAndRead(bench, disk, LOAD.diskBytes)
+  // Something to reclaim.
+  if (event === 'reclaim') await bench.fill(disk, LOAD.diskBytes / 2)
+  const seconds = context.seconds ?? SECONDS
+  const operation = operationOf(LOAD, bench, disk, DEPTH)
+  const load = { depth: DEPTH, seconds, signal: context.signal }
+  await drive(operation, { ...load, seconds: seconds / 4 })
+  const alone = await drive(operation, load)
+  const { cluster } = bench
+  if (event === 'rebuild') {
+    await cluster.failCvm(cluster.nodes[2]!)
+    await sleep(2 * LEASE_MS)
+  }
+  if (event === 'localisation') await cluster.migrateVm('vm', { to: cluster.nodes[1]! })
+  // The load goes on for as long as the work takes, but not much longer than usual.
+  const stop = new AbortController()
+  const work = event === 'localisation' ? sleep(seconds * 1_000) : cluster.runCurator()
+  const during = latencyHistogram()
+  const loaded = drive(operation, {
+    ...load,
+    seconds: 4 * seconds,
+    signal: AbortSignal.any([context.signal, stop.signal]),
+  })
+  await work
+  stop.abort()
+  during.add((await loaded).latency)
+  return during.percentile(99) / alone.latency.percentile(99)
+}
+
+async function rebuildRate(context: BenchContext): Promise<{ ratio: number; note: string }> {
+  await using bench = await BenchCluster.open({ ...CELL, data: 'random' }, context.dir, {
+    rebuildDelayMs: 100,
+    leaseTtlMs: LEASE_MS,
+  })
+  const bytes = (context.long ? 1_024 : 256) * MiB
+  await using disk = await bench.disk('disk', bytes)
+  await bench.fill(disk, bytes)
+  const { cluster } = bench
+  await cluster.failCvm(cluster.nodes[2]!)
+  await sleep(2 * LEASE_MS)
+  const from = performance.now()
+  const { rebuiltBytes } = await cluster.runCurator()
+  const rate = rebuiltBytes / ((performance.now() - from) / 1_000)
+  return {
+    ratio: rate / (await appendRate(context)),
+    note: `${Math.round(rebuiltBytes / MiB)} MiB rebuilt`,
+  }
+}
+
+/** Bytes a second. */
+async function appendRate(context: BenchContext): Promise<number> {
+  await using folder = await scratchFolder(context.dir)
+  const store = await AppendStore.open(folder.path, 128 * MiB)
+  const source = new DataSource('random')
+  const bytes = 1_024 * KiB
+  const seconds = context.seconds ?? SECONDS
+  const { operations, seconds: took } = await drive(() => store.put(0, source.take(bytes)), {
+    depth: 1,
+    seconds,
+  })
+  await store.close()
+  return (operations * bytes) / took
+}

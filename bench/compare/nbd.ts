@@ -1,0 +1,99 @@
+/** Goal 6: the NBD door on files, RF2, everything on, durable, under fio, against NBD servers of others. */
+import { KiB, MiB } from '../../src/index.ts'
+import type { BenchContext } from '../shared/options.ts'
+import { scratchFolder } from '../shared/scratch.ts'
+import { median } from '../shared/turns.ts'
+import type { CheckGroup, CheckResult } from './check.ts'
+import { type FioJob, fioRate } from './fio.ts'
+import { HITHER, missingPrograms, OTHERS, QEMU_RAW, RunningServer, type ServerKind } from './nbd-servers.ts'
+
+const SECONDS = 0.8
+const ROUNDS = 3
+
+interface NbdJob extends FioJob {
+  readonly what: string
+  readonly goal: number
+}
+
+/** In this order: reads come after the disk was written. */
+const JOBS: readonly NbdJob[] = [
+  job('write-1m', '1 MiB sequential write, QD8', 'write', MiB, 8, 0.5),
+  job('write-4k', '4 KiB random write, QD32', 'randwrite', 4 * KiB, 32, 1.5),
+  { ...job('sync-4k', '4 KiB random write with fsync, QD1', 'randwrite', 4 * KiB, 1, 1), synced: true },
+  job('read-4k', '4 KiB random read, QD32', 'randread', 4 * KiB, 32, 2),
+  job('read-1m', '1 MiB sequential read, QD8', 'read', MiB, 8, 0.8),
+]
+
+export const nbdGroup: CheckGroup = {
+  name: 'nbd',
+  skipped() {
+    const missing = missingPrograms(['fio', ...QEMU_RAW.programs])
+    return missing.length > 0 ? `${missing.join(', ')} not installed` : undefined
+  },
+
+  async run(context: BenchContext): Promise<CheckResult[]> {
+    const others = OTHERS.filter((kind) => isThere(kind, context))
+    const kinds = [HITHER, QEMU_RAW, ...others]
+    const servers: RunningServer[] = []
+    const rates = new Map<string, number[]>()
+    try {
+      for (const kind of kinds) servers.push(await RunningServer.start(kind, context.dir))
+      await measureAll(servers, rates, context)
+    } finally {
+      for (const server of servers) await server[Symbol.asyncDispose]()
+    }
+    const rate = (name: string, server: string): number => median(rates.get(`${name} ${server}`) ?? [])
+    return JOBS.flatMap(({ name, what, goal }) =>
+      kinds.slice(1).map(
+        (kind): CheckResult => ({
+          id: `6-${name}-${kind.name.replaceAll(/[ ,]+/g, '-')}`.toLowerCase(),
+          what: `NBD on files, RF2, all on, durable: ${what}`,
+          against: kind.name,
+          better: 'more',
+          ...(kind === QEMU_RAW ? { goal } : {}),
+          ratio: rate(name, HITHER.name) / rate(name, kind.name),
+        }),
+      ),
+    )
+  },
+}
+
+/** In turns; those without a goal have one turn, unless `--long`. */
+async function measureAll(
+  servers: readonly RunningServer[],
+  rates: Map<string, number[]>,
+  context: BenchContext,
+): Promise<void> {
+  await using folder = await scratchFolder(context.dir)
+  const seconds = context.seconds ?? SECONDS
+  const rounds = ROUNDS * (context.long ? 3 : 1)
+  for (const fioJob of JOBS) {
+    for (let round = 0; round < rounds; round++) {
+      for (const { name, uri } of round === 0 || context.long ? servers : servers.slice(0, 2)) {
+        if (context.signal.aborted) return
+        context.progress.now(`compare nbd, ${fioJob.name}, turn ${round + 1}/${rounds}: ${name}`)
+        const rate = await fioRate(uri, fioJob, seconds, folder.path, context.signal)
+        const key = `${fioJob.name} ${name}`
+        rates.set(key, [...(rates.get(key) ?? []), rate])
+      }
+    }
+  }
+}
+
+function job(
+  name: string,
+  what: string,
+  rw: FioJob['rw'],
+  blockBytes: number,
+  depth: number,
+  goal: number,
+): NbdJob {
+  return { name, what, rw, blockBytes, depth, goal, synced: false }
+}
+
+function isThere(kind: ServerKind, context: BenchContext): boolean {
+  const missing = missingPrograms(kind.programs)
+  if (missing.length > 0)
+    context.progress.line(`compare: ${kind.name} skipped, ${missing.join(', ')} not installed`)
+  return missing.length === 0
+}

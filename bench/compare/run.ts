@@ -1,0 +1,102 @@
+/** `npm run bench -- compare`: every check, a table of ratios, and with `--check` a comparison with bounds.json. */
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type BenchContext, isWanted } from '../shared/options.ts'
+import { type Column, figure, markdownTable, textTable } from '../shared/table.ts'
+import { backgroundGroup, idleGroup } from './background.ts'
+import { type Bounds, boundFor, type CheckGroup, type CheckResult, reaches, regressions } from './check.ts'
+import { growthGroup } from './growth.ts'
+import { nbdGroup } from './nbd.ts'
+import { pipelineGroup } from './pipeline.ts'
+import { reductionGroup } from './reduction.ts'
+import { servicesGroup } from './services.ts'
+import { storesGroup } from './stores.ts'
+
+const GROUPS: readonly CheckGroup[] = [
+  pipelineGroup,
+  servicesGroup,
+  nbdGroup,
+  storesGroup,
+  growthGroup,
+  backgroundGroup,
+  idleGroup,
+  reductionGroup,
+]
+const BOUNDS_FILE = join(import.meta.dirname, '../bounds.json')
+
+/** Answers whether every measured ratio is within its bound; always, unless `--check` asked. */
+export async function runCompare(context: BenchContext): Promise<boolean> {
+  const results: CheckResult[] = []
+  for (const group of GROUPS.filter(({ name }) => isWanted(name, context.only))) {
+    if (context.signal.aborted) break
+    const reason = await group.skipped?.(context)
+    if (reason !== undefined) {
+      context.progress.line(`compare: ${group.name} skipped, ${reason}`)
+      continue
+    }
+    // What was interrupted has no ratio.
+    const measured = (await runGroup(group, context)).filter(({ ratio }) => !Number.isNaN(ratio))
+    results.push(...measured)
+    for (const result of measured) {
+      if (context.json) console.log(JSON.stringify({ part: 'compare', ...result }))
+      else context.progress.line(`compare: ${result.id} ${figure(result.ratio)}`)
+    }
+  }
+  const bounds = JSON.parse(await readFile(BOUNDS_FILE, 'utf8')) as Bounds
+  if (results.length > 0 && !context.json) {
+    const columns = columnsOf(bounds)
+    console.log(context.markdown ? markdownTable(columns, results) : textTable(columns, results))
+  }
+  if (context.writeBounds) await keepBounds(bounds, results)
+  return !context.check || tellRegressions(results, bounds)
+}
+
+async function runGroup(group: CheckGroup, context: BenchContext): Promise<CheckResult[]> {
+  try {
+    return await group.run(context)
+  } catch (error) {
+    // Ctrl-C ends a group in the middle of what it waits for.
+    if (context.signal.aborted) return []
+    throw error
+  }
+}
+
+function columnsOf(bounds: Bounds): ReadonlyArray<Column<CheckResult>> {
+  const sign = ({ better }: CheckResult): string => (better === 'more' ? '≥' : '≤')
+  return [
+    { title: 'check', of: ({ id }) => id },
+    { title: 'what', of: ({ what, note }) => (note === undefined ? what : `${what} (${note})`) },
+    { title: 'against', of: ({ against }) => against },
+    { title: 'ratio', of: ({ ratio }) => ratio },
+    { title: 'goal', of: (row) => (row.goal === undefined ? '' : `${sign(row)} ${figure(row.goal)}`) },
+    {
+      title: 'reached',
+      of: ({ goal, ratio, better }) =>
+        goal === undefined ? '' : reaches(ratio, goal, better) ? 'yes' : 'not reached',
+    },
+    {
+      title: 'bound',
+      of: (row) => (bounds[row.id] === undefined ? '' : `${sign(row)} ${figure(bounds[row.id]!)}`),
+    },
+  ]
+}
+
+function tellRegressions(results: readonly CheckResult[], bounds: Bounds): boolean {
+  const worse = regressions(results, bounds)
+  for (const { id, ratio, better } of worse) {
+    process.stderr.write(
+      `check ${id}: ${figure(ratio)} is ${better === 'more' ? 'below' : 'above'} its bound ${figure(bounds[id]!)}\n`,
+    )
+  }
+  if (worse.length === 0) process.stderr.write(`check: ${results.length} ratios, none beyond its bound\n`)
+  return worse.length === 0
+}
+
+/** What was measured now, with some room, becomes the bound; other bounds stay. */
+async function keepBounds(bounds: Bounds, results: readonly CheckResult[]): Promise<void> {
+  const kept: Record<string, number> = { ...bounds }
+  for (const result of results) kept[result.id] = boundFor(result)
+  const order = (a: string, b: string): number => a.localeCompare(b, 'en', { numeric: true })
+  const sorted = Object.fromEntries(Object.entries(kept).sort(([a], [b]) => order(a, b)))
+  await writeFile(BOUNDS_FILE, `${JSON.stringify(sorted, undefined, 2)}\n`)
+}
