@@ -40,12 +40,13 @@ const code = await runCli(
   process.argv.slice(2),
   io,
   async () => {
-    const [{ openCluster }, { serveNbd }, { serveControl }] = await Promise.all([
+    const [{ openCluster }, { serveNbd }, { serveNfs, servePortmap }, { serveControl }] = await Promise.all([
       import('./index.ts'),
       import('./frontend/nbd/index.ts'),
+      import('./frontend/nfs/index.ts'),
       import('./frontend/control/index.ts'),
     ])
-    return { openCluster, serveNbd, serveControl }
+    return { openCluster, serveNbd, serveNfs, servePortmap, serveControl }
   },
   [simulateCommand(io, { readTrace })],
 )

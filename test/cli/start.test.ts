@@ -21,6 +21,7 @@ class World {
   readonly doors = new Map<number, string>()
   readonly closed: string[] = []
   portInUse: number | undefined
+  portmapped: number | undefined
 
   readonly parts: StartParts = {
     openCluster: async (location, settings) => {
@@ -39,6 +40,25 @@ class World {
         close: async () => {
           this.doors.delete(port)
           this.closed.push(`door ${path.node}`)
+        },
+      }
+    },
+    serveNfs: async (path, { host, port }) => {
+      this.doors.set(port, path.node)
+      return {
+        url: `nfs://${host}:${port}`,
+        port,
+        close: async () => {
+          this.doors.delete(port)
+          this.closed.push(`files ${path.node}`)
+        },
+      }
+    },
+    servePortmap: async ({ nfsPort }) => {
+      this.portmapped = nfsPort
+      return {
+        close: async () => {
+          this.closed.push('portmap')
         },
       }
     },
@@ -88,6 +108,24 @@ describe('start', () => {
     expect(world.opened).toEqual([{ location: `file:${join(harness.folder, 'hither-data')}`, settings: {} }])
     expect(world.closed).toEqual(['door node-1', 'door node-2', 'cluster'])
     expect((await harness.run(['status'])).code).toBe(4)
+  })
+
+  it('--nfs-port: an NFS door beside each NBD door, and with --portmap a portmapper for the first', async () => {
+    const world = new World()
+    const { code, stdout } = await start(world, ['--json', '--nfs-port', '2049', '--portmap'])
+    expect(JSON.parse(stdout.split('\n')[0]!)['hosts']).toEqual([
+      { node: 'node-1', nbd: 'nbd://127.0.0.1:10809', nfs: 'nfs://127.0.0.1:2049/default' },
+      { node: 'node-2', nbd: 'nbd://127.0.0.1:10810', nfs: 'nfs://127.0.0.1:2050/default' },
+    ])
+    expect(world.portmapped).toBe(2_049)
+    expect(code).toBe(0)
+    expect(world.closed.sort()).toEqual([
+      ...['cluster', 'door node-1', 'door node-2', 'files node-1', 'files node-2', 'portmap'],
+    ])
+    expect((await start(new World(), ['--portmap'])).code).toBe(2)
+    expect((await start(new World(), ['--nfs-port', '2049'])).stdout).toContain(
+      'node-2  nbd://127.0.0.1:10810  nfs://127.0.0.1:2050/default',
+    )
   })
 
   it('tells a person the doors and three commands', async () => {

@@ -13,14 +13,13 @@ import type { ControlServer, ControlServerOptions, HostDoor } from '../../fronte
 import { type Bind, type CommandContext, withExample } from '../context.ts'
 import { controlPathOf, DEFAULT_DATA_FOLDER, givenControlPath } from '../control-path.ts'
 import { eventJson, eventLine } from '../describe-event.ts'
-import { Doors, type ServeNbd } from '../doors.ts'
+import { type DoorParts, Doors } from '../doors.ts'
 import { formatTable } from '../format.ts'
 import { parseChoice, parseCount, parseDuration, parseSize } from '../parse.ts'
 
 /** The parts that `start` puts together; main.ts loads them only for this command. */
-export interface StartParts {
+export interface StartParts extends DoorParts {
   openCluster(location: string, settings: ClusterSettings): Promise<Cluster>
-  serveNbd: ServeNbd
   serveControl(cluster: Cluster, options: ControlServerOptions): Promise<ControlServer>
 }
 
@@ -30,6 +29,8 @@ interface StartOptions extends Omit<ClusterSettings, 'rf'> {
   memory?: boolean
   host: string
   nbdPort: number
+  nfsPort?: number
+  portmap?: boolean
   ssd?: number
   hdd?: number
   leaseTtl?: number
@@ -47,7 +48,8 @@ export function addStartCommand(program: Command, bind: Bind, loadParts: () => P
     .command('start')
     .summary('Runs a cluster in the foreground.')
     .description(
-      'Runs a cluster in the foreground: every host has an NBD door, on which every disk is an export.\n' +
+      'Runs a cluster in the foreground: every host has an NBD door, on which every disk is an export,\n' +
+        'and with --nfs-port an NFS door, on which every exported container is a file system.\n' +
         'Settings are fixed when the cluster is created; later starts on the same data may leave them out.',
     )
     .option('--nodes <n>', 'nodes of a new cluster (default: 4)', parseCount(1, 64))
@@ -58,7 +60,13 @@ export function addStartCommand(program: Command, bind: Bind, loadParts: () => P
     .option('--hdd <size>', 'HDD of each new node, 0 for none (default: 32GiB)', parseSize)
     .option('--nodes-per-block <n>', 'nodes per failure domain (default: 1)', parseCount(1, 4))
     .option('--host <address>', 'address of the doors', '127.0.0.1')
-    .option('--nbd-port <port>', 'port of the first door, 0 for any', parseCount(0, 65_535), 10_809)
+    .option('--nbd-port <port>', 'port of the first NBD door, 0 for any', parseCount(0, 65_535), 10_809)
+    .option(
+      '--nfs-port <port>',
+      'port of the first NFS door, 0 for any (default: no NFS; usual: 2049)',
+      parseCount(0, 65_535),
+    )
+    .option('--portmap', 'also answer on port 111 where the first NFS door is, for clients that ask there')
     .option('--lease-ttl <time>', 'silence after which peers take over (default: 2s)', parseDuration)
     .option('--hold-down <time>', 'health before paths return to a CVM (default: 30s)', parseDuration)
     .option('--rebuild-delay <time>', 'absence before copies are rebuilt (default: 1m)', parseDuration)
@@ -75,6 +83,9 @@ export function addStartCommand(program: Command, bind: Bind, loadParts: () => P
       bind<[], StartOptions>(async (context, options) => {
         if (options.memory && options.data !== undefined) {
           throw new HitherError('BAD_ARGUMENT', '--memory and --data exclude each other')
+        }
+        if (options.portmap && options.nfsPort === undefined) {
+          throw new HitherError('BAD_ARGUMENT', '--portmap tells where NFS is: give --nfs-port, too')
         }
         await runCluster(context, options, await loadParts())
       }),
@@ -100,7 +111,8 @@ async function runCluster(context: CommandContext, options: StartOptions, parts:
     open.push(() => cluster.close())
     const events = printEvents(context, cluster)
     open.push(() => events.stop())
-    const doors = new Doors(cluster, parts.serveNbd, { host: options.host, basePort: options.nbdPort })
+    const { host, nbdPort, nfsPort, portmap = false } = options
+    const doors = new Doors(cluster, parts, { host, nbdPort, nfsPort, portmap })
     await doors.open()
     open.push(() => doors.close())
     const control = await parts.serveControl(cluster, { path: controlPath, doors })
@@ -187,9 +199,10 @@ function printReady(context: CommandContext, running: Running): void {
   }
   const found = control === controlPathOf(io, DEFAULT_DATA_FOLDER) || running.folder === undefined
   const call = found ? io.self : `${io.self} --control ${control}`
+  const files = hosts.some((host) => host.nfs !== undefined)
   const doors = formatTable(
-    [{ title: 'HOST' }, { title: 'NBD DOOR' }],
-    hosts.map((host) => [host.node, host.nbd ?? '']),
+    [{ title: 'HOST' }, { title: 'NBD DOOR' }, ...(files ? [{ title: 'NFS DOOR' }] : [])],
+    hosts.map((host) => [host.node, host.nbd ?? '', ...(files ? [host.nfs ?? ''] : [])]),
     colors,
   )
   io.stdout.write(

@@ -50,10 +50,12 @@ export const OUTPUT_BYTES_MAX = 8 * MiB
 /** How long a new connection may stay without its hello, ms. */
 export const HELLO_DEADLINE_MS = 5_000
 
-/** The NBD door of one host. `nbd` is missing when it could not be opened; `problem` says why. */
+/** The doors of one host. `nbd` is missing when they could not be opened; `problem` says why. */
 export interface HostDoor {
   readonly node: NodeId
   readonly nbd?: string
+  /** Only when NFS is served; with the path of the container `default`. */
+  readonly nfs?: string
   readonly problem?: string
 }
 

@@ -18,8 +18,8 @@ import { readHandle } from './names.ts'
 
 const DOT_COOKIE = 1
 const DOT_DOT_COOKIE = 2
-const DOT = Buffer.from('.')
-const DOT_DOT = Buffer.from('..')
+const DOT = Buffer.of(0x2e)
+const DOT_DOT = Buffer.of(0x2e, 0x2e)
 const VERIFIER = Buffer.alloc(VERIFIER_BYTES)
 
 /** Follows flag, file id, length of the name, cookie; the name's own bytes come on top. */
