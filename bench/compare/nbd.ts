@@ -7,7 +7,7 @@ import type { CheckGroup, CheckResult } from './check.ts'
 import { type FioJob, fioRate } from './fio.ts'
 import { HITHER, missingPrograms, OTHERS, QEMU_RAW, RunningServer, type ServerKind } from './nbd-servers.ts'
 
-const SECONDS = 0.8
+const SECONDS = 0.5
 const ROUNDS = 3
 
 interface NbdJob extends FioJob {
@@ -32,7 +32,8 @@ export const nbdGroup: CheckGroup = {
   },
 
   async run(context: BenchContext): Promise<CheckResult[]> {
-    const others = OTHERS.filter((kind) => isThere(kind, context))
+    // Those without a goal only with --long: each job of each takes a second a turn.
+    const others = context.long ? OTHERS.filter((kind) => isThere(kind, context)) : []
     const kinds = [HITHER, QEMU_RAW, ...others]
     const servers: RunningServer[] = []
     const rates = new Map<string, number[]>()
@@ -58,7 +59,7 @@ export const nbdGroup: CheckGroup = {
   },
 }
 
-/** In turns; those without a goal have one turn, unless `--long`. */
+/** In turns. */
 async function measureAll(
   servers: readonly RunningServer[],
   rates: Map<string, number[]>,
@@ -69,7 +70,7 @@ async function measureAll(
   const rounds = ROUNDS * (context.long ? 3 : 1)
   for (const fioJob of JOBS) {
     for (let round = 0; round < rounds; round++) {
-      for (const { name, uri } of round === 0 || context.long ? servers : servers.slice(0, 2)) {
+      for (const { name, uri } of servers) {
         if (context.signal.aborted) return
         context.progress.now(`compare nbd, ${fioJob.name}, turn ${round + 1}/${rounds}: ${name}`)
         const rate = await fioRate(uri, fioJob, seconds, folder.path, context.signal)

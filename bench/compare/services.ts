@@ -6,7 +6,7 @@ import { BenchCluster } from '../workload/bench-cluster.ts'
 import { type IoJob, operationOf, WRITE_1M, WRITE_4K } from '../workload/io-jobs.ts'
 import type { CheckGroup, CheckResult } from './check.ts'
 
-const SECONDS = 0.4
+const SECONDS = 0.3
 const ROUNDS = 5
 const CELL = { location: 'file:', rf: 2, services: 'both', data: 'mixed' } as const
 const AGAINST = 'the same with both off'

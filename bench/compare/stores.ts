@@ -13,7 +13,7 @@ import { BenchCluster } from '../workload/bench-cluster.ts'
 import { AppendStore, type BlockStore, hitherStore, levelStore, lmdbStore } from './block-store.ts'
 import type { CheckGroup, CheckResult } from './check.ts'
 
-const SECONDS = 0.3
+const SECONDS = 0.25
 const ROUNDS = 3
 /** Fits the caches of all of them: 64 MiB in hither and LevelDB, the page cache for LMDB. */
 const DISK_BYTES = 32 * MiB

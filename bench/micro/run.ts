@@ -4,7 +4,7 @@ import { type Column, figure, markdownTable, textTable } from '../shared/table.t
 import { type MicroResult, measure } from './adapter.ts'
 import { microJobs } from './jobs.ts'
 
-const SECONDS = 0.4
+const SECONDS = 0.25
 const SECONDS_LONG = 3
 
 const COLUMNS: ReadonlyArray<Column<MicroResult>> = [

@@ -7,9 +7,9 @@ import { ioJobs, runIoJob, WRITE_4K } from './io-jobs.ts'
 import { ROW_COLUMNS, type Row, rowLine } from './row.ts'
 import { scenarioJobs } from './scenario-jobs.ts'
 
-const IO_SECONDS = 0.5
+const IO_SECONDS = 0.35
 const IO_SECONDS_LONG = 3
-const SCENARIO_SECONDS = 2
+const SCENARIO_SECONDS = 1.5
 const SCENARIO_SECONDS_LONG = 8
 const IDLE_SECONDS = 2
 const IDLE_SECONDS_LONG = 10
