@@ -38,12 +38,13 @@ import {
   type VmRecord,
 } from '../cluster/records.ts'
 import { RecordsView } from '../cluster/records-view.ts'
-import { Administration } from '../cvm/administration.ts'
+import { Administration, vdiskInfo } from '../cvm/administration.ts'
 import type { Cvm } from '../cvm/cvm.ts'
 import { homeOf } from '../cvm/homing.ts'
 import { WriteSession } from '../cvm/write-session.ts'
 import { METHOD } from '../replication/methods.ts'
 import { DiskTrack } from './disk-track.ts'
+import { FileDisks, isFileDisk } from './file-disks.ts'
 import { HostFiles } from './host-files.ts'
 import { EmbeddedNode } from './node.ts'
 import { addNodeRecord, changeNodeRecord, removeNodeRecord } from './node-records.ts'
@@ -97,6 +98,7 @@ export class EmbeddedCluster implements Cluster {
   private owners!: RecordsView<OwnerRecord>
   private vms!: RecordsView<VmRecord>
   private hostFiles!: HostFiles
+  private fileDisks!: FileDisks
   private nodesPerBlock = 1
   private internalBytes = 0
   /** Handles, ever. */
@@ -141,6 +143,13 @@ export class EmbeddedCluster implements Cluster {
       openDisk: (node, vdisk, size) => this.openForFile(this.member(node), vdisk, size),
       space: () => this.space(),
     })
+    this.fileDisks = new FileDisks({
+      containers: () => this.administration.listContainers(),
+      fileSystem: (node, container) => this.hostFiles.fileSystem(node, this.member(node).path, container),
+      info: (vdisk) => this.infoOf(vdisk),
+      names: () => [...this.vdisks.all()].map(([, entry]) => entry.value.name),
+      openDisk: (node, vdisk, size) => this.openForFile(this.member(node), vdisk, size),
+    })
     for (const record of this.observer.members()) this.addMember(record)
     await Promise.all([...this.members.values()].map((member) => member.start()))
     await this.openPaths(this.members.values())
@@ -158,12 +167,14 @@ export class EmbeddedCluster implements Cluster {
 
   async openVDisk(name: string, options?: { via?: NodeId }): Promise<VDisk> {
     this.assertOpen()
+    if (isFileDisk(name)) return this.fileDisks.open(this.hostOr(options?.via), name)
     if (options?.via === undefined) return this.openAtHome(name)
     return this.open(await this.administration.vdiskInfo(name), this.member(options.via), true)
   }
 
   async deleteVDisk(name: string): Promise<void> {
     this.assertOpen()
+    if (isFileDisk(name)) return this.fileDisks.remove(this.hostOr(undefined), name)
     const { id } = await this.administration.vdiskInfo(name)
     const users = [...this.handles].filter((handle) => handle.name === name).length
     if (users > 0) {
@@ -175,11 +186,16 @@ export class EmbeddedCluster implements Cluster {
 
   async listVDisks(): Promise<VDiskInfo[]> {
     this.assertOpen()
-    return this.administration.listVDisks()
+    const [disks, files] = await Promise.all([
+      this.administration.listVDisks(),
+      this.fileDisks.list(this.hostOr(undefined)),
+    ])
+    return [...disks, ...files].sort((a, b) => (a.name < b.name ? -1 : 1))
   }
 
   async vdiskInfo(name: string): Promise<VDiskInfo> {
     this.assertOpen()
+    if (isFileDisk(name)) return this.fileDisks.infoOf(this.hostOr(undefined), name)
     return this.administration.vdiskInfo(name)
   }
 
@@ -291,6 +307,7 @@ export class EmbeddedCluster implements Cluster {
       listVDisks: () => this.listVDisks(),
       openVDisk: async (name) => {
         this.assertOpen()
+        if (isFileDisk(name)) return this.fileDisks.open(node, name)
         return this.open(await this.administration.vdiskInfo(name), member, true)
       },
     }
@@ -355,7 +372,8 @@ export class EmbeddedCluster implements Cluster {
     const records = Array.from({ length: nodes }, (_, i) =>
       nodeRecord(i + 1, ssdBytes, hddBytes, nodesPerBlock),
     )
-    await this.administration.createContainer('default', { rf, export: {} }, nodes)
+    // Only this machine may mount it, and its root is root here, as hypervisors need it.
+    await this.administration.createContainer('default', { rf, export: { squash: 'none' } }, nodes)
     await this.world.catalog.commit({
       when: [{ key: keys.cluster, revision: 0 }],
       put: [
@@ -408,6 +426,19 @@ export class EmbeddedCluster implements Cluster {
     }
     await Promise.allSettled(unknown)
     return this.open(info, this.members.get(info.home) ?? this.anyMember())
+  }
+
+  /** A host whose path is as good as any: the first whose CVM is up, else the first. */
+  private hostOr(node: NodeId | undefined): NodeId {
+    if (node !== undefined) return this.member(node).node
+    return this.nodes.find((each) => this.members.get(each)!.cvmState === 'up') ?? this.nodes[0]!
+  }
+
+  private infoOf(vdisk: VDiskId): VDiskInfo | undefined {
+    const record = this.vdisks.value(keys.vdisk(vdisk))
+    const home = this.view().homeOf(vdisk)
+    if (record === undefined || home === undefined) return undefined
+    return vdiskInfo(record, this.owners.value(keys.owner(vdisk)), home)
   }
 
   private anyMember(): EmbeddedNode {
