@@ -63,6 +63,8 @@ interface Known {
 export class HostFileIo {
   private readonly deps: HostFileIoDeps
   private readonly known = new Map<FileId, Known>()
+  /** Sizes of files that are open as disks. */
+  private readonly sizes = new Map<FileId, number>()
   /** Files written to since the owner heard. */
   private written = new Map<FileId, FileTime>()
   private telling: Promise<void> | undefined
@@ -154,6 +156,29 @@ export class HostFileIo {
     }
   }
 
+  async asDisk(file: FileId): Promise<{ vdisk: VDiskId; size: number }> {
+    await this.tellWritten()
+    const { node } = this.deps
+    // Nothing is added: it only gets its vDisk.
+    const answer = await this.ask({ op: 'extend', file, offset: 0, end: 0, node }, undefined)
+    const { place, attributes } = this.learn(answer.attributes[1]!, answer.place!)
+    this.sizes.set(file, attributes.size)
+    return { vdisk: place.vdisk, size: attributes.size }
+  }
+
+  sizeOf(file: FileId): number {
+    return this.known.get(file)?.attributes.size ?? this.sizes.get(file) ?? 0
+  }
+
+  /** Its vDisk was written to inside its size. */
+  noteWritten(file: FileId): void {
+    this.written.set(file, this.now())
+    this.cancelTell ??= this.deps.clock.after(KNOWN_MS, () => {
+      this.cancelTell = undefined
+      this.tellWritten().catch(() => {})
+    })
+  }
+
   /** Its size or place is about to be, or was, changed. */
   forget(file: FileId): void {
     const known = this.known.get(file)
@@ -197,7 +222,7 @@ export class HostFileIo {
     if (known !== undefined && end <= known.attributes.size) {
       const verifier = this.deps.verifier(known.place.vdisk)
       await known.disk.write(offset, source, fua)
-      return { ...this.noteWritten(file, known), verifier }
+      return { ...this.changeTime(file, known), verifier }
     }
     const request = { op: 'extend', file, offset, end, node: this.deps.node } as const
     const early =
@@ -220,15 +245,11 @@ export class HostFileIo {
     return { before: before!, after: after!, verifier }
   }
 
-  private noteWritten(file: FileId, known: Known): FileChange {
+  private changeTime(file: FileId, known: Known): FileChange {
+    this.noteWritten(file)
     const before = known.attributes
-    const time = this.now()
+    const time = this.written.get(file)!
     known.attributes = { ...before, modified: time, changed: time }
-    this.written.set(file, time)
-    this.cancelTell ??= this.deps.clock.after(KNOWN_MS, () => {
-      this.cancelTell = undefined
-      this.tellWritten().catch(() => {})
-    })
     return { before, after: known.attributes }
   }
 

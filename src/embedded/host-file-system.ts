@@ -20,7 +20,8 @@ import type {
   RequestKey,
   WriteOptions,
 } from '../api.ts'
-import type { FileAnswer, FileRequest } from '../files/messages.ts'
+import type { VDiskId } from '../base/units.ts'
+import type { FileAnswer, FileRequest, ListedDisk } from '../files/messages.ts'
 import { HostFileIo, type HostFileIoDeps } from './host-file-io.ts'
 
 const NO_BYTES = new Uint8Array(0)
@@ -194,6 +195,26 @@ export class HostFileSystem implements FileSystem {
   async space(): Promise<{ totalBytes: number; freeBytes: number; totalFiles: number; freeFiles: number }> {
     const { filesMax } = this.deps
     return { ...this.deps.space(), totalFiles: filesMax, freeFiles: filesMax }
+  }
+
+  /** The files that have a vDisk of their own. */
+  async listDisks(): Promise<readonly ListedDisk[]> {
+    return (await this.io.ask({ op: 'disks' }, undefined)).disks!
+  }
+
+  /** The vDisk of a regular file, which gets one if it has none. `FILE_STALE`, `IS_DIRECTORY`, `BAD_ARGUMENT`. */
+  asDisk(file: FileId): Promise<{ vdisk: VDiskId; size: number }> {
+    return this.io.asDisk(file)
+  }
+
+  /** Bytes of a file that was opened as a disk, as this host last heard. */
+  sizeOf(file: FileId): number {
+    return this.io.sizeOf(file)
+  }
+
+  /** The file's vDisk was written to inside its size. */
+  noteWritten(file: FileId): void {
+    this.io.noteWritten(file)
   }
 
   /** What it knows of writes that the owner has not heard of yet, it tells. */

@@ -1,5 +1,5 @@
 /** The exports of a cluster, host by host: one `FileSystem` for each container on each host. */
-import type { ContainerInfo, FilePath, FileSystem, VDisk } from '../api.ts'
+import type { ContainerInfo, FilePath, VDisk } from '../api.ts'
 import { HitherError } from '../base/errors.ts'
 import type { NodeId, VDiskId } from '../base/units.ts'
 import { keys, type OwnerRecord } from '../cluster/records.ts'
@@ -48,7 +48,8 @@ export class HostFiles {
     for (const one of opened) if (one.status === 'fulfilled') await one.value.close()
   }
 
-  private fileSystem(node: NodeId, path: HostPath, container: string): Promise<FileSystem> {
+  /** The file system of an exported container on a host. `NOT_FOUND`. */
+  fileSystem(node: NodeId, path: HostPath, container: string): Promise<HostFileSystem> {
     if (this.closed) return Promise.reject(new HitherError('CLUSTER_CLOSED', 'the cluster is closed'))
     const key = `${node}/${container}`
     let opening = this.opening.get(key)

@@ -19,6 +19,9 @@ import type { FileTable } from './file-table.ts'
 import { type Inode, newInode } from './inode.ts'
 import { ROOT_ID } from './limits.ts'
 
+/** Disks that become files with one commit, which has a bound. */
+const ADOPTED_MAX = 1000
+
 export class DiskAdoption {
   readonly #table: FileTable
   readonly #disks: Disks
@@ -47,7 +50,8 @@ export class DiskAdoption {
     const fresh = [...this.#disks.all()]
       .filter((record) => this.#isUnknown(record))
       .sort((a, b) => a.id - b.id)
-    for (const record of fresh) this.#adopt(record)
+    for (const record of fresh.slice(0, ADOPTED_MAX)) this.#adopt(record)
+    this.#due = fresh.length > ADOPTED_MAX
   }
 
   /** vDisks of files that no file has: made by `generation` or an owner before it. */

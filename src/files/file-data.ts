@@ -120,6 +120,7 @@ export class FileData {
       await this.#prepareDisk(inode, Math.max(request.end, inode.size), request.node)
       if (request.offset > inode.size) await this.#zero(inode, inode.size, request.offset)
       const answer = this.#change(inode, (now) => {
+        if (request.end <= request.offset) return
         inode.size = Math.max(inode.size, request.end)
         inode.modified = now
       })

@@ -37,16 +37,17 @@ export interface Replayed {
 }
 
 /**
- * Reads the area at `offset` of the device and hands each whole batch to `apply`, in order. Rejects with
- * `DEVICE_CORRUPT`; `apply` may then have been called already.
+ * Reads the area at `offset` of the device and hands each whole batch to `apply`, in order. No batch of it has more
+ * than `batchSectorsMax` sectors. Rejects with `DEVICE_CORRUPT`; `apply` may then have been called already.
  */
 export async function replayArea(
   device: BlockDevice,
   offset: number,
   header: Header,
   apply: (changes: readonly Change[]) => void,
+  batchSectorsMax = BATCH_SECTORS_MAX,
 ): Promise<Replayed> {
-  const replay = new Replay(device.id, offset, header, apply)
+  const replay = new Replay(device.id, offset, header, apply, batchSectorsMax)
   const areaBytes = header.areaSectors * SECTOR_BYTES
   const window = new Uint8Array(Math.min(WINDOW_BYTES, areaBytes))
   for (let start = 0; start < areaBytes && !replay.isOver; start += window.length) {
@@ -62,6 +63,7 @@ class Replay {
   readonly #offset: number
   readonly #header: Header
   readonly #apply: (changes: readonly Change[]) => void
+  readonly #batchSectorsMax: number
   /** Sectors taken, and those of them that belong to whole batches. */
   #taken = 0
   #whole = 0
@@ -72,7 +74,14 @@ class Replay {
   /** The end was reached after so many sectors: from here on only a later batch matters. */
   #endedAt: number | undefined
 
-  constructor(device: string, offset: number, header: Header, apply: (changes: readonly Change[]) => void) {
+  constructor(
+    device: string,
+    offset: number,
+    header: Header,
+    apply: (changes: readonly Change[]) => void,
+    batchSectorsMax: number,
+  ) {
+    this.#batchSectorsMax = batchSectorsMax
     this.#device = device
     this.#offset = offset
     this.#header = header
@@ -81,7 +90,7 @@ class Replay {
 
   /** Nothing that is still to come can matter. */
   get isOver(): boolean {
-    return this.#endedAt !== undefined && this.#taken > this.#endedAt + BATCH_SECTORS_MAX
+    return this.#endedAt !== undefined && this.#taken > this.#endedAt + this.#batchSectorsMax
   }
 
   take(bytes: Uint8Array, at: number): void {

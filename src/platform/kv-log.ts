@@ -61,8 +61,10 @@ const SNAPSHOT_BATCH_BYTES = 256 * KiB
 const ZERO_BYTES = 256 * KiB
 const ZEROS = new Uint8Array(ZERO_BYTES)
 /** On a thin device an area is left when it holds so many times what the entries take, and this at least. */
-const THIN_GARBAGE = 4
-const THIN_AREA_BYTES_MIN = 8 * MiB
+const THIN_GARBAGE = 2
+const THIN_AREA_BYTES_MIN = 4 * MiB
+/** Largest commit on a thin device: bounds how far behind its end an area has to be read. */
+const THIN_COMMIT_BYTES_MAX = 1 * MiB
 
 export interface KvLogOptions {
   /**
@@ -110,7 +112,7 @@ export class KvLog {
     this.#liveBytesMax = Math.floor(region.areaSectors * LIVE_SHARE) * SECTOR_PAYLOAD_BYTES
     this.#commitBytesMax = Math.min(
       Math.floor(region.areaSectors * COMMIT_SHARE) * SECTOR_PAYLOAD_BYTES,
-      COMMIT_BYTES_MAX,
+      thin ? THIN_COMMIT_BYTES_MAX : COMMIT_BYTES_MAX,
     )
     invariant(batchSectors(COMMIT_BYTES_MAX) <= BATCH_SECTORS_MAX, 'a commit fits a batch')
   }
@@ -129,9 +131,15 @@ export class KvLog {
     const header = await findLiveArea(device, region, options.blank === true)
     const area = { header, batches: 0, tailBytes: 0, zeroedBytes: 0 }
     const log = new KvLog(device, region, area, options.thin === true)
-    const replayed = await replayArea(device, areaOffset(region, header.generation), header, (changes) => {
-      for (const change of changes) log.#apply(change)
-    })
+    const replayed = await replayArea(
+      device,
+      areaOffset(region, header.generation),
+      header,
+      (changes) => {
+        for (const change of changes) log.#apply(change)
+      },
+      options.thin === true ? batchSectors(THIN_COMMIT_BYTES_MAX) : undefined,
+    )
     for (const [key, value] of log.#state.entries('')) log.#liveBytes += recordBytes(key, value)
     log.#area = { header, ...replayed, zeroedBytes: replayed.tailBytes }
     // What a killed process wrote may be in a cache only. It must be durable before anybody can see it.

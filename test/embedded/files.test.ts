@@ -73,7 +73,9 @@ describe('files of a container', () => {
     expect(await names(dir.id)).toEqual(['b', 's'])
     await expect(fs.readLink(link.id)).rejects.toMatchObject({ code: 'FILE_STALE' })
     await expect(fs.removeDirectory(ROOT, name('dir'))).rejects.toMatchObject({ code: 'NOT_EMPTY' })
-    await expect(fs.rename(ROOT, name('dir'), dir.id, name('x'))).rejects.toMatchObject({ code: 'BAD_ARGUMENT' })
+    await expect(fs.rename(ROOT, name('dir'), dir.id, name('x'))).rejects.toMatchObject({
+      code: 'BAD_ARGUMENT',
+    })
     await fs.remove(dir.id, name('b'))
     await fs.remove(dir.id, name('s'))
     await expect(fs.getAttributes(file)).rejects.toMatchObject({ code: 'FILE_STALE' })
@@ -92,5 +94,37 @@ describe('files of a container', () => {
     await disk.close()
     await fs.remove(ROOT, name('vm-disk'))
     expect((await cluster.listVDisks()).map((info) => info.name)).not.toContain('vm-disk')
+  })
+})
+
+describe('files as disks', () => {
+  test('a file opens as a disk by its path, and both see what the other writes', async () => {
+    const { file: dir } = await fs.createDirectory(ROOT, name('images'), {})
+    const file = await make('vm.img', Buffer.from('small'), dir.id)
+    const disk = await cluster.path('node-2').openVDisk('default/images/vm.img')
+    expect(disk.size).toBe(5)
+    expect(Buffer.from(await disk.read(0, 5)).toString()).toBe('small')
+    await disk.resize(2 * MiB)
+    await disk.write(1 * MiB, Buffer.from('far'))
+    expect((await content(file, 3 * MiB)).subarray(1 * MiB, 1 * MiB + 3).toString()).toBe('far')
+    await disk.close()
+    const listed = await cluster.listVDisks()
+    expect(listed.map((info) => [info.name, info.size])).toContainEqual(['default/images/vm.img', 2 * MiB])
+    expect(listed.filter((info) => info.name.startsWith('.'))).toEqual([])
+    await cluster.deleteVDisk('default/images/vm.img')
+    await expect(fs.getAttributes(file)).rejects.toMatchObject({ code: 'FILE_STALE' })
+    await expect(cluster.openVDisk('default/images/vm.img')).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  })
+
+  test('a disk that is moved or grown through its file is a file from then on', async () => {
+    await (await cluster.createVDisk('moved', { size: 1 * MiB })).close()
+    const { file: dir } = await fs.createDirectory(ROOT, name('disks'), {})
+    await fs.rename(ROOT, name('moved'), dir.id, name('here'))
+    expect(await names(dir.id)).toEqual(['here'])
+    const { file } = await fs.lookup(dir.id, name('here'))
+    await fs.write(file.id, 3 * MiB, Buffer.from('end'))
+    const listed = (await cluster.listVDisks()).map((info) => [info.name, info.size])
+    expect(listed).toContainEqual(['default/disks/here', 3 * MiB + 3])
+    expect(listed.map(([each]) => each)).not.toContain('moved')
   })
 })
