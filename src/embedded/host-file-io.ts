@@ -2,8 +2,9 @@
  * Reading and writing of files on one host.
  *
  * Small files are read and written by the owner of the files disk. A file with a vDisk is read and written by the host
- * itself, which knows its place and size from the owner, for `KNOWN_MS` at most without asking again. So two hosts that
- * use one file see each other's changes of its size that late, as NFS clients do of each other's.
+ * itself, which knows its place and size from the owner, for `KNOWN_MS` at most without asking again. So a host may see
+ * that late that another has cut a file. What it has once answered of a file it also goes by, and it asks before it says
+ * that a file has ended: a client that looks at the attributes before it reads, as NFS clients do, finds what they say.
  *
  *   Write inside the size: to the vDisk alone. The new time of change is told later, with others, and before anything
  *   else is asked of the owner.
@@ -82,7 +83,15 @@ export class HostFileIo {
     if (this.closed) throw new HitherError('CLUSTER_CLOSED', 'the cluster is closed')
     const { id, path } = this.deps
     const bytes = encodeRequest({ request, key })
-    return decodeAnswer(await path.run((port) => port.files(id, bytes)))
+    const answer = decodeAnswer(await path.run((port) => port.files(id, bytes)))
+    this.compare(answer)
+    return answer
+  }
+
+  async getAttributes(file: FileId, birth: number): Promise<FileAttributes> {
+    const { attributes, place } = await this.ask({ op: 'getAttributes', file, birth }, undefined)
+    if (place !== undefined && this.known.has(file)) this.learn(attributes[0]!, place)
+    return attributes[0]!
   }
 
   async read(
@@ -90,9 +99,12 @@ export class HostFileIo {
     offset: number,
     target: Uint8Array,
   ): Promise<{ length: number; end: boolean; attributes: FileAttributes }> {
+    const startedAt = this.deps.clock.now()
     for (let attempt = 1; ; attempt++) {
       const known = this.fresh(file)
-      if (known === undefined) {
+      const mayBeLonger =
+        known !== undefined && offset + target.length > known.attributes.size && known.at < startedAt
+      if (known === undefined || mayBeLonger) {
         const answer = await this.ask({ op: 'read', file, offset, length: target.length }, undefined)
         const attributes = answer.attributes[0]!
         if (answer.place === undefined) {
@@ -243,6 +255,16 @@ export class HostFileIo {
     const verifier = isThere ? verifierBefore! : this.deps.verifier(now.place.vdisk)
     if (!isThere) await now.disk.write(offset, source, fua)
     return { before: before!, after: after!, verifier }
+  }
+
+  /** What is known of a file and is not what the owner said now, is asked for again. */
+  private compare({ attributes, entries, place }: FileAnswer): void {
+    if (this.known.size === 0 || place !== undefined) return
+    const all = entries === undefined ? attributes : entries.map((entry) => entry.attributes)
+    for (const { id, size } of all) {
+      const known = this.known.get(id)
+      if (known !== undefined && known.attributes.size !== size) known.at = Number.NEGATIVE_INFINITY
+    }
   }
 
   private changeTime(file: FileId, known: Known): FileChange {

@@ -49,7 +49,8 @@ export class HostFileSystem implements FileSystem {
   }
 
   async getAttributes(file: FileId, birth = 0): Promise<FileAttributes> {
-    return (await this.ask({ op: 'getAttributes', file, birth })).attributes[0]!
+    await this.io.tellWritten()
+    return this.io.getAttributes(file, birth)
   }
 
   async setAttributes(
