@@ -11,6 +11,7 @@ import { describe, it } from 'vitest'
 /** Things that are there or not, but are no program of that name: the command that succeeds when they are there. */
 const SPECIAL: Readonly<Record<string, readonly [string, ...string[]]>> = {
   'python3-libnbd': ['/usr/bin/python3', '-c', 'import nbd'],
+  'qemu-block-nfs': ['sh', '-c', 'ls /usr/lib/*/qemu/block-nfs.so'],
 }
 
 export interface Peer {

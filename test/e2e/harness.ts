@@ -31,7 +31,7 @@ export const TIMEOUT_MS = LONG ? 900_000 : 60_000
 
 export interface Ready {
   readonly control: string
-  readonly hosts: ReadonlyArray<{ readonly node: NodeId; readonly nbd: string }>
+  readonly hosts: ReadonlyArray<{ readonly node: NodeId; readonly nbd: string; readonly nfs?: string }>
 }
 
 /** One line of `start --json` after the first. */
