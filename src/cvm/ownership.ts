@@ -41,13 +41,12 @@ import { StreamWriter } from '../replication/stream-writer.ts'
 import type { VDiskServices } from '../vdisk/context.ts'
 import { OwnedVDisk } from '../vdisk/owned-vdisk.ts'
 import { replayStream } from '../vdisk/replay.ts'
+import { recordNextOwner } from './next-owner.ts'
 import type { EmitEvent } from './settings.ts'
 import type { Space } from './space.ts'
 
 /** Takeovers of one dead peer that run at the same time. */
 const TAKEOVERS_AT_ONCE = 8
-/** Attempts to record a new owner while the catalog does not answer; each takes as long as its client waits. */
-const GIVE_ATTEMPTS = 3
 /** A target that does not confirm a hand-over in time activates at the first IO instead. Milliseconds. */
 const ADOPT_TIMEOUT_MS = 10_000
 
@@ -330,7 +329,7 @@ export class Ownership {
       revision = entry.revision
     }
     const next: OwnerRecord = { node: to, generation: generation + 1 }
-    await this.giveTo(id, revision, next)
+    await recordNextOwner(platform.catalog, owners, id, revision, next)
     try {
       await this.deps.rpc.call(to, METHOD.adopt, { vdisk: id }, [], ADOPT_TIMEOUT_MS)
     } catch {
@@ -344,34 +343,6 @@ export class Ownership {
       generation: next.generation,
       tookMs: round(platform.clock.now() - startedAt),
     })
-  }
-
-  /**
-   * Records the next owner. Without an answer it looks, since the target waits to be told; a `TIMEOUT` in the end leaves
-   * open who owns the vDisk, and whoever is recorded activates it at its next IO.
-   */
-  private async giveTo(id: VDiskId, revision: number, next: OwnerRecord): Promise<void> {
-    const { platform, owners } = this.deps
-    const key = keys.owner(id)
-    for (let attempt = 1; ; attempt++) {
-      try {
-        const result = await platform.catalog.commit({
-          when: [{ key, revision }],
-          put: [{ key, value: encodeRecord(next) }],
-        })
-        if (result.ok) {
-          owners.learn(key, next, result.revision)
-          return
-        }
-      } catch (error) {
-        if (codeOf(error) !== 'TIMEOUT' || attempt === GIVE_ATTEMPTS) throw error
-      }
-      const now = await owners.refresh(key)
-      if (now?.value.node === next.node && now.value.generation === next.generation) return
-      if (now?.revision !== revision) {
-        throw new HitherError('STALE_GENERATION', `another CVM owns vDisk ${id} now`)
-      }
-    }
   }
 
   private async policyOf(record: VDiskRecord): Promise<ContainerRecord> {
