@@ -428,7 +428,7 @@ export class EmbeddedCluster implements Cluster {
     return this.open(info, this.members.get(info.home) ?? this.anyMember())
   }
 
-  /** A host whose path is as good as any: the first whose CVM is up, else the first. */
+  /** That node, or the first whose CVM is up, or the first of all. */
   private hostOr(node: NodeId | undefined): NodeId {
     if (node !== undefined) return this.member(node).node
     return this.nodes.find((each) => this.members.get(each)!.cvmState === 'up') ?? this.nodes[0]!
