@@ -145,8 +145,10 @@ export class FileService {
       this.#adoption.look()
       const answer = await this.#answer(request, (what) => record(encodeAnswer(what)), key)
       if (done !== undefined && answer.place === undefined) return done
-      await this.#commit()
-      return encodeAnswer(answer)
+      const bytes = encodeAnswer(answer)
+      if (table.isChanged) await this.#commit()
+      else await table.settled(this.#commitOf(answer))
+      return bytes
     } catch (error) {
       if (!(error instanceof FileError)) throw error
       const refusal = encodeRefusal(error)
@@ -155,6 +157,19 @@ export class FileService {
       else await record(refusal)
       return refusal
     }
+  }
+
+  /** The last commit that the answer tells of. */
+  #commitOf({ attributes, entries }: FileAnswer): number | undefined {
+    const ids = [...attributes, ...(entries ?? []).map((entry) => entry.attributes)].map(({ id }) => id)
+    let last = 0
+    for (const id of ids) {
+      const inode = this.#table.find(id)
+      // It was removed meanwhile: when it was changed last is not known any more.
+      if (inode === undefined) return undefined
+      last = Math.max(last, inode.commit)
+    }
+    return ids.length === 0 ? undefined : last
   }
 
   #commit(): Promise<void> {

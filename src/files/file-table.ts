@@ -28,6 +28,7 @@ import { SlotSpace } from './slot-space.ts'
 const META = 'm'
 const COOKIE_DIGITS = 12
 const MICROSECONDS = 1_000_000
+const SETTLED = Promise.resolve()
 
 export class FileTable {
   readonly replies = new Replies()
@@ -202,6 +203,11 @@ export class FileTable {
     throw fileError('NO_SPACE', `the file system has ${this.#inodes.size} files and no room for more`)
   }
 
+  /** Something was told that is not committed. */
+  get isChanged(): boolean {
+    return this.#changes.length > 0 || this.#changedInodes.size > 0
+  }
+
   /** Commits what was told in this turn. Resolves when it is durable. */
   commit(): Promise<void> {
     const changes = this.#changes
@@ -218,7 +224,7 @@ export class FileTable {
 
   /** Resolves when everything that was committed before this call is durable, or only up to `commit`. */
   settled(commit = this.#commits): Promise<void> {
-    return commit <= this.#durable ? Promise.resolve() : this.#log.commit([])
+    return commit <= this.#durable ? SETTLED : this.#log.commit([])
   }
 
   #directoryChanged(directory: Inode, now: FileTime): void {
