@@ -67,7 +67,8 @@ function columnsOf(bounds: Bounds): ReadonlyArray<Column<CheckResult>> {
     { title: 'check', of: ({ id }) => id },
     { title: 'what', of: ({ what, note }) => (note === undefined ? what : `${what} (${note})`) },
     { title: 'against', of: ({ against }) => against },
-    { title: 'ratio', of: ({ ratio }) => ratio },
+    // Four digits: a goal that is just missed must not look as if it were reached.
+    { title: 'ratio', of: ({ ratio }) => Number(ratio.toPrecision(4)).toString() },
     { title: 'goal', of: (row) => (row.goal === undefined ? '' : `${sign(row)} ${figure(row.goal)}`) },
     {
       title: 'reached',

@@ -25,6 +25,8 @@ export interface BenchOptions {
   readonly services?: readonly Services[]
   readonly depth?: readonly number[]
   readonly data?: readonly DataKind[]
+  /** Tells where the CPU time of each workload job went. */
+  readonly profile: boolean
   /** Block trace to replay. */
   readonly trace?: string
   /** Disk images for the reduction check. */
@@ -98,6 +100,7 @@ export function parseOptions(argv: readonly string[]): BenchOptions {
         .argParser(list)
         .env('HITHER_BENCH_IMAGES'),
     )
+    .option('--profile', 'workload: tell where the CPU time of each IO job went; it slows them down', false)
     .option('--dir <folder>', 'where scratch files go; default: the folder for temporary files')
     .addHelpText('after', HELP)
     .parse(argv, { from: 'user' })

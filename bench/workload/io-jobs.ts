@@ -2,8 +2,9 @@
 import { KiB, MiB, type VDisk } from '../../src/index.ts'
 import { seededRandom } from '../../src/platform/real/random.ts'
 import type { Random } from '../../src/platform/types.ts'
-import { type DriveOptions, drive } from '../shared/measure.ts'
+import { type DriveOptions, drive, type Measured } from '../shared/measure.ts'
 import type { BenchContext } from '../shared/options.ts'
+import { profiled } from '../shared/profile.ts'
 import { BenchCluster, SpaceMeter } from './bench-cluster.ts'
 import type { Cell } from './cell.ts'
 import { type Row, rowOf } from './row.ts'
@@ -70,12 +71,14 @@ export async function runIoJob(job: IoJob, cell: Cell, seconds: number, context:
   if (job.filled) await fillAndRead(bench, disk, job.diskBytes)
   const depth = depthOf(job, cell)
   const space = new SpaceMeter(bench)
-  const measured = await drive(operationOf(job, bench, disk, depth), {
-    ...driveOptions(job, cell, context),
-    depth,
-    seconds,
-  })
-  return rowOf(job.name, { ...cell, depth }, job.ioBytes, measured, space.read())
+  const options = { ...driveOptions(job, cell, context), depth, seconds }
+  const operation = operationOf(job, bench, disk, depth)
+  const run = (): Promise<Measured> => drive(operation, options)
+  if (!context.profile) {
+    return rowOf(job.name, { ...cell, depth }, job.ioBytes, await run(), space.read())
+  }
+  const { result, summary } = await profiled(run)
+  return { ...rowOf(job.name, { ...cell, depth }, job.ioBytes, result, space.read()), profile: summary }
 }
 
 /** Each read has a buffer of its own, handed round: there are never more than `depth` under way. */

@@ -1,6 +1,7 @@
 /** One line of the table: what a job did in a cell. */
 import { MiB } from '../../src/index.ts'
 import type { Measured } from '../shared/measure.ts'
+import type { ProfileSummary } from '../shared/profile.ts'
 import { type Column, figure } from '../shared/table.ts'
 import type { Cell } from './cell.ts'
 
@@ -20,6 +21,8 @@ export interface Row {
   readonly storedRatio: number
   readonly amplification: number
   readonly note: string
+  /** With `--profile`, for jobs that are one kind of IO. */
+  readonly profile?: ProfileSummary
 }
 
 export function rowOf(

@@ -1,5 +1,6 @@
 /** `npm run bench -- workload`: whole clusters in this process under load, and a table. */
 import { type BenchContext, isWanted } from '../shared/options.ts'
+import { profileLines } from '../shared/profile.ts'
 import { figure, markdownTable, textTable } from '../shared/table.ts'
 import { type Cell, middleCells, sweptCells } from './cell.ts'
 import { measureIdle } from './idle.ts'
@@ -30,6 +31,7 @@ export async function runWorkload(context: BenchContext): Promise<void> {
     rows.push(row)
     if (context.json) console.log(JSON.stringify({ part: 'workload', ...row }))
     else context.progress.line(`workload ${index + 1}/${steps.length}: ${rowLine(row)}`)
+    if (row.profile !== undefined) for (const line of profileLines(row.profile)) context.progress.line(line)
   }
   if (rows.length > 0 && !context.json) {
     console.log(context.markdown ? markdownTable(ROW_COLUMNS, rows) : textTable(ROW_COLUMNS, rows))
