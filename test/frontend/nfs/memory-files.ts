@@ -42,6 +42,10 @@ interface Inode {
 }
 
 const ROOT = 1
+/** What the double keeps at most, so that a test may ask for anything: files, bytes of one, remembered answers. */
+const FILES_MAX = 30_000
+const FILE_BYTES_MAX = 16 * 1024 * 1024
+const ANSWERS_MAX = 4_096
 const LOOPBACK: ExportOptions = { allow: ['127.0.0.0/8', '::1'], readOnly: false, squash: 'none' }
 
 export class MemoryPath implements FilePath {
@@ -300,6 +304,7 @@ export class MemoryFileSystem implements FileSystem {
       const inode = this.#get(file)
       const change = this.#change(inode, () => {
         const end = offset + source.length
+        if (end > FILE_BYTES_MAX) throw fail('NO_SPACE')
         if (end > inode.data.length) {
           const grown = Buffer.alloc(Math.max(end, 2 * inode.data.length))
           inode.data.copy(grown)
@@ -339,6 +344,10 @@ export class MemoryFileSystem implements FileSystem {
     if (known !== undefined) return known
     const answer = this.#once(operation, file, run)
     this.#answers.set(name, answer)
+    for (const oldest of this.#answers.keys()) {
+      if (this.#answers.size <= ANSWERS_MAX) break
+      this.#answers.delete(oldest)
+    }
     return answer
   }
 
@@ -377,6 +386,7 @@ export class MemoryFileSystem implements FileSystem {
     more?: (inode: Inode) => void,
   ): MadeFile {
     if (parent.entries.has(text(name))) throw fail('ALREADY_EXISTS')
+    if (this.#inodes.size >= FILES_MAX) throw fail('NO_SPACE')
     const inode = this.#newInode(type, parent.id, changes)
     more?.(inode)
     const directory = this.#change(parent, () => {

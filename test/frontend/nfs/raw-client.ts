@@ -32,8 +32,17 @@ export interface Answer {
   readonly bytes: Buffer
 }
 
+/** An NFS call as it was sent and answered, without the headers of RPC. */
+export interface Exchange {
+  readonly procedure: number
+  readonly args: Buffer
+  readonly results: Buffer
+}
+
 export class RawClient {
   readonly socket: Socket
+  /** NFS calls made by `nfs`, in the order of their answers, while it is set. */
+  tape: Exchange[] | undefined
   #received: Buffer = Buffer.alloc(0)
   #ended = false
   #waiting: Array<() => void> = []
@@ -76,8 +85,10 @@ export class RawClient {
     return this.answer(xid)
   }
 
-  nfs(procedure: number, args: Buffer, options: CallOptions = {}): Promise<Answer> {
-    return this.call(NFS_PROGRAM, procedure, args, options)
+  async nfs(procedure: number, args: Buffer, options: CallOptions = {}): Promise<Answer> {
+    const answer = await this.call(NFS_PROGRAM, procedure, args, options)
+    this.tape?.push({ procedure, args, results: answer.bytes.subarray(answer.results.at) })
+    return answer
   }
 
   mount(procedure: number, args: Buffer, options: CallOptions = {}): Promise<Answer> {
