@@ -29,7 +29,7 @@ test('a tight SSD is relieved soon, and a CVM that dies meanwhile loses nothing'
     hddBytes: 256 * MiB,
     cacheBytes: 0,
     curatorIntervalMs: 3_600_000,
-    leaseTtlMs: 500,
+    leaseTtlMs: 5_000,
     holdDownMs: 100,
     localityPolicy: 'keep',
   })

@@ -115,7 +115,7 @@ test('an egroup is localised only when no takeover can need its map records', as
   await using cluster = await openCluster('memory:', {
     ...SETTINGS,
     rf: 2,
-    leaseTtlMs: 500,
+    leaseTtlMs: 5_000,
     holdDownMs: 60_000,
   })
   const disk = await cluster.createVDisk('a', { size: 64 * MiB, vm: 'vm', node: 'node-1' })
