@@ -224,6 +224,7 @@ export class Cvm implements StoragePort {
       platform,
       membership,
       vdisks: this.vdisks,
+      space: this.space,
       port: this,
       handOver: (vdisk, to) => this.ownership.handOver(vdisk, to),
       onError: (where, error) => this.reportError(where, error),

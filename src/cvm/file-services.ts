@@ -12,12 +12,14 @@ import type { Platform } from '../platform/types.ts'
 import type { OwnedVDisk } from '../vdisk/owned-vdisk.ts'
 import { Administration } from './administration.ts'
 import type { StoragePort } from './port.ts'
+import type { Space } from './space.ts'
 import { WriteSession } from './write-session.ts'
 
 export interface FileServicesDeps {
   readonly platform: Platform
   readonly membership: Membership
   readonly vdisks: RecordsView<VDiskRecord>
+  readonly space: Space
   /** Leads to the owner of any vDisk. */
   readonly port: StoragePort
   readonly handOver: (vdisk: VDiskId, to: NodeId) => Promise<void>
@@ -90,6 +92,7 @@ export class FileServices {
       clock: platform.clock,
       random: platform.random,
       disks: this.disks,
+      assertSpace: () => this.deps.space.assertTakesData(vdisk.policy),
       assertServing: () => vdisk.assertCanAnswer(),
       onError,
     })

@@ -82,6 +82,13 @@ export class Space {
     return this.withRoom(avoid, EGROUP_BYTES, forData)
   }
 
+  /** @throws `NO_SPACE` when too few nodes have room for user data because others are full. */
+  assertTakesData(policy: ContainerRecord): void {
+    const { nodes, full } = this.candidates(new Set())
+    if (full === 0 || nodes.length >= policy.minCopies) return
+    throw new HitherError('NO_SPACE', `${full} of ${full + nodes.length} healthy nodes are full`)
+  }
+
   /** Nodes that have `bytes` left of what `limit` allows on each tier. */
   private withRoom(
     avoid: ReadonlySet<NodeId>,

@@ -1,8 +1,8 @@
 /**
  * The data of regular files: where it is, and every operation that changes sizes.
  *
- * A file has no data (size 0, or only holes: place `none`), or up to 64 KiB in a slot of the files disk, or a vDisk. A
- * file that grows past 64 KiB gets a vDisk for good (until it is cut to nothing): it is made, the bytes so far are copied,
+ * A file has no data (size 0, or only holes: place `none`), or up to 1 MiB in a slot of the files disk, or a vDisk. A
+ * file that grows past 1 MiB gets a vDisk for good (until it is cut to nothing): it is made, the bytes so far are copied,
  * then the new place is committed; until then the file is what it was. What a crash leaves behind of that has no file,
  * and goes when the table is loaded next (disk-adoption.ts).
  *
@@ -54,6 +54,8 @@ export interface FileDataDeps {
 export class FileData {
   readonly #deps: FileDataDeps
   readonly #locks = new KeyedMutex<FileId>()
+  /** Writes under way that do not hold the lock any more. */
+  readonly #writes = new Map<FileId, Set<Promise<void>>>()
   #disksMade = 0
 
   constructor(deps: FileDataDeps) {
@@ -77,24 +79,32 @@ export class FileData {
   }
 
   /** Writes to a small file. One that has a vDisk, or would need one, is left alone. */
-  write(request: Asked<'write'>, finish: Finish, key: RequestKey | undefined): Promise<FileAnswer> {
-    return this.#locks.run(request.file, async () => {
-      const { table, slots } = this.#deps
-      const { offset, data } = request
-      const inode = this.#regular(request.file)
-      const end = offset + data.length
-      const place = this.placeOf(inode)
-      if (place !== undefined) return { attributes: [attributesOf(inode)], place }
-      if (end > SLOT_BYTES) throw fileError('OUT_OF_RANGE', 'the file must be extended first')
-      table.assertRoom()
-      const taken = inode.place.kind === 'slot' ? undefined : table.newSlot()
-      const slot = inode.place.kind === 'slot' ? inode.place.slot : taken!.slot
-      const at = slotOffset(slot)
+  async write(request: Asked<'write'>, finish: Finish, key: RequestKey | undefined): Promise<FileAnswer> {
+    const started = await this.#locks.run(request.file, () => this.#startWrite(request, finish, key))
+    return started.done
+  }
+
+  /** Under the file's lock, which writes hold only until they are on their way. */
+  async #startWrite(
+    request: Asked<'write'>,
+    finish: Finish,
+    key: RequestKey | undefined,
+  ): Promise<{ done: Promise<FileAnswer> }> {
+    const { table, slots } = this.#deps
+    const { file, offset, data } = request
+    const inode = this.#regular(file)
+    const place = this.placeOf(inode)
+    if (place !== undefined) return { done: Promise.resolve({ attributes: [attributesOf(inode)], place }) }
+    const end = offset + data.length
+    if (end > SLOT_BYTES) throw fileError('OUT_OF_RANGE', 'the file must be extended first')
+    table.assertRoom()
+    if (inode.place.kind === 'none' || offset > inode.size) await this.#writesEnded(file)
+    this.#assertThere(inode)
+    const taken = inode.place.kind === 'slot' ? undefined : table.newSlot()
+    const slot = inode.place.kind === 'slot' ? inode.place.slot : taken!.slot
+    const at = slotOffset(slot)
+    const write = async () => {
       try {
-        if (taken !== undefined && !taken.clean) await slots.erase(at, SLOT_BYTES)
-        if (taken === undefined && offset > inode.size)
-          await slots.erase(at + inode.size, offset - inode.size)
-        this.#assertThere(inode)
         const written = slots.write(at + offset, data)
         // An answer that is on record stands for data that is there.
         if (key !== undefined) await written
@@ -106,15 +116,48 @@ export class FileData {
         await Promise.all([written, finish(answer)])
         return answer
       } catch (error) {
-        if (taken !== undefined && table.find(request.file)?.place.kind !== 'slot') this.#giveUpSlot(slot)
+        if (taken !== undefined && table.find(file)?.place.kind !== 'slot') this.#giveUpSlot(slot)
         throw error
       }
+    }
+    if (taken !== undefined && !taken.clean) await slots.erase(at, SLOT_BYTES)
+    if (taken === undefined && offset > inode.size) await slots.erase(at + inode.size, offset - inode.size)
+    if (taken !== undefined && table.find(file) !== inode) table.slots.freed(slot)
+    this.#assertThere(inode)
+    const done = write()
+    this.#noteWrite(file, done)
+    return { done }
+  }
+
+  #noteWrite(file: FileId, done: Promise<unknown>): void {
+    const writes = this.#writes.get(file) ?? new Set()
+    this.#writes.set(file, writes)
+    const ended = done.then(
+      () => {},
+      () => {},
+    )
+    writes.add(ended)
+    void ended.then(() => {
+      writes.delete(ended)
+      if (writes.size === 0 && this.#writes.get(file) === writes) this.#writes.delete(file)
+    })
+  }
+
+  async #writesEnded(file: FileId): Promise<void> {
+    await Promise.all(this.#writes.get(file) ?? [])
+  }
+
+  /** Runs what no write to the file may run beside. */
+  #alone<T>(file: FileId, work: () => Promise<T>): Promise<T> {
+    return this.#locks.run(file, async () => {
+      await this.#writesEnded(file)
+      return work()
     })
   }
 
   /** Sees to a vDisk, and to a size of `end` at least. */
   extend(request: Asked<'extend'>, finish: Finish): Promise<FileAnswer> {
-    return this.#locks.run(request.file, async () => {
+    return this.#alone(request.file, async () => {
       const inode = this.#regular(request.file)
       checkSize(request.end)
       await this.#prepareDisk(inode, Math.max(request.end, inode.size), request.node)
@@ -140,12 +183,12 @@ export class FileData {
       }
       return this.#setAll(inode, changes, request.node, finish)
     }
-    return changes.size === undefined ? apply() : this.#locks.run(request.file, apply)
+    return changes.size === undefined ? apply() : this.#alone(request.file, apply)
   }
 
   /** For `createFile` on a file that is there. */
   setSize(file: FileId, size: number, node: NodeId, finish: (inode: Inode) => Promise<void>): Promise<void> {
-    return this.#locks.run(file, async () => {
+    return this.#alone(file, async () => {
       const inode = this.#regular(file)
       await this.#setAll(inode, { size }, node, () => finish(inode))
     })

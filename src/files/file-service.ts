@@ -49,6 +49,8 @@ export interface FileServiceDeps {
   readonly clock: Clock
   readonly random: Random
   readonly disks: Disks
+  /** Throws `NO_SPACE` when the cluster takes no more user data. */
+  readonly assertSpace: () => void
   /** Throws when this CVM may not answer now. */
   readonly assertServing: () => void
   readonly onError: (where: string, error: unknown) => void
@@ -90,7 +92,10 @@ export class FileService {
     const device = new VDiskDevice(deps.vdisk, TABLE_BYTES)
     const range = { offset: 0, length: TABLE_BYTES }
     const log = await KvLog.open(device, range, { thin: true, blank: deps.vdisk.mappedBytes === 0 })
-    const service = new FileService(deps, await FileTable.load(log, deps.clock, deps.random))
+    const service = new FileService(
+      deps,
+      await FileTable.load(log, deps.clock, deps.random, deps.assertSpace),
+    )
     service.#sweep()
     return service
   }

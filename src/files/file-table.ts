@@ -50,20 +50,26 @@ export class FileTable {
   /** Microseconds since 1970 of the last time stamp. */
   #lastTime = 0
 
-  private constructor(log: KvLog, clock: Clock, random: Random, slots: SlotSpace) {
+  readonly #assertSpace: () => void
+
+  private constructor(log: KvLog, clock: Clock, random: Random, assertSpace: () => void, slots: SlotSpace) {
     this.#log = log
+    this.#assertSpace = assertSpace
     this.#clock = clock
     this.#random = random
     this.slots = slots
   }
 
-  /** Takes in what the log holds; a new one gets its root directory. The log is the table's from now on. */
-  static async load(log: KvLog, clock: Clock, random: Random): Promise<FileTable> {
+  /**
+   * Takes in what the log holds; a new one gets its root directory. The log is the table's from now on. `assertSpace`
+   * throws when the cluster takes no more user data.
+   */
+  static async load(log: KvLog, clock: Clock, random: Random, assertSpace: () => void): Promise<FileTable> {
     const meta = log.get(META)
     const reader = meta === undefined ? undefined : new ByteReader(meta)
     const idBound = reader?.u53() ?? ROOT_ID + 1
     const slotBound = reader?.u53() ?? 0
-    const table = new FileTable(log, clock, random, new SlotSpace(slotBound))
+    const table = new FileTable(log, clock, random, assertSpace, new SlotSpace(slotBound))
     table.#nextId = table.#idBound = idBound
     for (const [key, value] of log.entries('i/')) table.#adopt(decodeInode(Number(key.slice(2)), value))
     for (const [key, value] of log.entries('e/')) table.#loadEntry(key, value)
@@ -198,6 +204,7 @@ export class FileTable {
 
   /** Before an operation that needs room. @throws `NO_SPACE` */
   assertRoom(): void {
+    this.#assertSpace()
     const { usedBytes, sizeBytes } = this.#log.room
     if (usedBytes + TABLE_RESERVE_BYTES <= sizeBytes) return
     throw fileError('NO_SPACE', `the file system has ${this.#inodes.size} files and no room for more`)

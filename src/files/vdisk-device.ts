@@ -2,7 +2,8 @@
  * The start of a files disk as a `BlockDevice`, for the table of its file system. A write is one frame of the vDisk's
  * log: atomic (up to 1 MiB), and durable when it resolves, so there is nothing to sync. It is rounded up to whole blocks
  * with a copy of the last block written, since a table appends: the vDisk would have to read that block again each time.
- * Writes come one after the other, as those of a `KvLog` do.
+ * Writes come one after the other, as those of a `KvLog` do. They find room in a full cluster, so that files can be
+ * removed there; what makes files is refused earlier (`FileTable.assertRoom`).
  */
 import { alignUp, BLOCK_BYTES } from '../base/units.ts'
 import type { BlockDevice } from '../platform/types.ts'
@@ -40,7 +41,7 @@ export class VDiskDevice implements BlockDevice {
     if (lead + bytes.length < whole.length && (lead === 0 || tailAt > start)) await this.#fill(tailAt, tail)
     whole.set(bytes, lead)
     this.#forget()
-    await this.#vdisk.write(start, whole, true)
+    await this.#vdisk.writeRecords(start, whole)
     this.#last = tail.slice()
     this.#lastAt = tailAt
   }

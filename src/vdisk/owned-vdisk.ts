@@ -174,6 +174,15 @@ export class OwnedVDisk {
     this.afterWrite()
   }
 
+  /** Writes what records the freeing of space, and so must find room when the cluster is full. Durable when it resolves. */
+  async writeRecords(offset: number, data: Uint8Array): Promise<void> {
+    this.check(offset, data.length)
+    this.assertWritable()
+    await this.writes.write(offset, data, true, 'records')
+    this.counters.countWrite(data.length)
+    this.afterWrite()
+  }
+
   /** As `write`. */
   async erase(offset: number, length: number, sync: boolean, attempt?: WriteAttempt): Promise<void> {
     this.check(offset, length)

@@ -45,14 +45,14 @@ export class WritePath {
   }
 
   /** Writes `data` at byte `offset`; the range lies inside the vDisk. */
-  async write(offset: number, data: Uint8Array, sync: boolean): Promise<void> {
+  async write(offset: number, data: Uint8Array, sync: boolean, use: SpaceUse = 'data'): Promise<void> {
     const start = Math.floor(offset / BLOCK_BYTES)
     const end = Math.ceil((offset + data.length) / BLOCK_BYTES)
     await this.enter(start, end)
     try {
       const aligned = data.length === (end - start) * BLOCK_BYTES
       const blocks = aligned ? data : await this.fillEdges(offset, data, start, end)
-      await this.writeBlocks(start, end, blocks, sync, 'data')
+      await this.writeBlocks(start, end, blocks, sync, use)
     } finally {
       this.leave(start, end)
     }

@@ -45,7 +45,7 @@ describe('files of a container', () => {
     expect(await content(file, 100)).toEqual(Buffer.from('hel\0\0\0\0\0\0\0\0\0'))
   })
 
-  test('a file that grows past 64 KiB keeps its bytes, and is the same on every host', async () => {
+  test('a file that grows past 1 MiB keeps its bytes, and is the same on every host', async () => {
     const start = Buffer.alloc(60 * KiB, 1)
     const file = await make('large', start)
     const more = Buffer.alloc(1 * MiB, 2)

@@ -73,7 +73,7 @@ describe('around a failover', () => {
   test('many writers of one file, through its promotion and two failovers: every byte is there', async () => {
     const hosts = await open(3)
     const { file } = await hosts[0]!.createFile(ROOT, bytes('shared'), {}, { how: 'guarded' })
-    const piece = 8 * KiB
+    const piece = 16 * KiB
     const count = 96
     let next = 0
     const writer = async (fs: FileSystem) => {

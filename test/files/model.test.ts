@@ -11,7 +11,7 @@ import { Model, ModelError, type Node, treeOf } from './model.ts'
 import { walk } from './walk.ts'
 
 const NAMES = ['a', 'b', 'c', 'd'] as const
-const SIZES = [0, 1, 4095, 4096, 5000, 64 * KiB, 64 * KiB + 1, 200 * KiB] as const
+const SIZES = [0, 1, 4095, 4096, 5000, 64 * KiB, 1 * MiB - 1, 1 * MiB + 5000] as const
 
 const name = fc.constantFrom(...NAMES)
 const place = fc.nat({ max: 50 })
