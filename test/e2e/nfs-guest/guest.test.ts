@@ -1,0 +1,67 @@
+/**
+ * A guest's kernel mounts a host's door, unpacks and checksums trees and runs a checker of random operations, while CVMs are
+ * killed and come back under it. Guards: that the kernel's NFS client does not notice more than a pause.
+ *
+ * Runs in the long form (`HITHER_E2E_LONG=1`), and needs a kernel (see guest.ts).
+ */
+import { cp, mkdir } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, it } from 'vitest'
+import { peer } from '../../peers.ts'
+import { ClusterProcess, chosenSeed, LONG, scratchFolder } from '../harness.ts'
+import { Guest, guestKernel, packInitramfs } from './guest.ts'
+
+const SECONDS = 90
+const TIMEOUT_MS = 900_000
+/** Who is killed, one after the other: the host's own CVM twice, and those that serve its files from elsewhere. */
+const VICTIMS = [1, 2, 3, 1]
+const STALL_MS_MAX = 15_000
+/** Small files, as in any tree of sources. */
+const TREE = resolve(import.meta.dirname, '../../../node_modules/commander')
+
+const kernel = guestKernel()
+const wanted = LONG && kernel !== undefined
+if (!wanted) console.log('skipped, no HITHER_E2E_LONG=1 and HITHER_GUEST_KERNEL: a guest kernel on NFS')
+const tools = peer('qemu-system-x86_64', 'busybox', 'gcc', 'cpio')
+const itRuns = wanted ? tools.it : it.skip
+
+itRuns(
+  'a guest kernel on NFS does not notice that CVMs are killed and come back',
+  async () => {
+    await using folder = await scratchFolder()
+    const tree = join(folder.path, 'tree')
+    await mkdir(tree)
+    await cp(TREE, join(tree, 'sources'), { recursive: true })
+    const initramfs = await packInitramfs(kernel!, folder.path, tree)
+    await using cluster = await ClusterProcess.start(folder.path, [
+      ...['--nfs-port', '0', '--nodes', '3', '--ssd', '2GiB', '--hdd', '0', '--hold-down', '1s'],
+    ])
+    const port = new URL(cluster.hosts[0]!.nfs!).port
+    await using guest = new Guest(kernel!, initramfs, { port, seconds: SECONDS, seed: chosenSeed() })
+    await guest.says(/guest: mounted/)
+    const perVictimMs = (SECONDS * 1_000) / VICTIMS.length
+    for (const victim of VICTIMS) {
+      await sleep(perVictimMs / 2)
+      await cluster.hither('cvm', 'fail', `node-${victim}`)
+      await sleep(perVictimMs / 4)
+      await cluster.hither('cvm', 'recover', `node-${victim}`)
+      await sleep(perVictimMs / 4)
+    }
+    const [, operations, errors, longest] = await guest.says(
+      /fsx: operations (\d+) errors (\d+) longest (\d+)/,
+    )
+    const [, rounds, problems] = await guest.says(/guest: done rounds (\d+) problems (\d+)/)
+    console.log(
+      `a guest on NFS through ${VICTIMS.length} killed CVMs: ${operations} checked operations, ${rounds} trees, ` +
+        `${Number(errors) + Number(problems)} errors, longest stall ${longest} ms`,
+    )
+    expect(guest.lines.filter((line) => line.includes('PROBLEM'))).toEqual([])
+    expect([Number(errors), Number(problems)]).toEqual([0, 0])
+    expect(Number(operations)).toBeGreaterThan(100)
+    expect(Number(longest)).toBeLessThan(STALL_MS_MAX)
+    await guest.exited
+    await cluster.stop()
+  },
+  TIMEOUT_MS,
+)
