@@ -10,6 +10,8 @@ export interface Goal {
   readonly what: string
   readonly against: string
   readonly better: 'more' | 'less'
+  /** It is not a matter of time, and comes out the same in every run. */
+  readonly exact?: boolean
   /** Left out for a ratio that is only told. */
   readonly goal?: number
 }
@@ -41,8 +43,8 @@ export function regressions(results: readonly CheckResult[], bounds: Bounds): Ch
   })
 }
 
-/** Room that a bound leaves, for the noise of a shared machine: a quarter; half for the tail of latencies. */
-export function boundFor({ id, ratio, better }: CheckResult): number {
-  const room = id.includes('p99') ? 2 : 4 / 3
+/** Room that a bound leaves, for the noise of a shared machine: a third; half for the tail of latencies. */
+export function boundFor({ id, ratio, better, exact }: CheckResult): number {
+  const room = exact === true ? 1.02 : id.includes('p99') ? 2 : 1.5
   return Number((better === 'more' ? ratio / room : ratio * room).toPrecision(3))
 }

@@ -62,6 +62,7 @@ export const growthGroup: CheckGroup = {
         against: '1 byte',
         better: 'less',
         goal: 16,
+        exact: true,
         ratio: bytesPerFingerprint(),
       },
       {

@@ -36,7 +36,7 @@ export function writeLimit(name: string, bytes: number, data: DataKind, seconds:
   return {
     name,
     bytes,
-    round: async () =>
+    round: () =>
       driveSync(
         () => {
           const block = source.take(bytes)
@@ -69,7 +69,7 @@ export function readLimit(name: string, data: DataKind, seconds: number): Conten
   return {
     name,
     bytes,
-    round: async () =>
+    round: () =>
       driveSync(
         (i) => {
           const { from, stored, sum } = rows[Math.imul(i, 2_654_435_761) & (rows.length - 1)]!

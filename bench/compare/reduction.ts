@@ -31,6 +31,7 @@ export const reductionGroup: CheckGroup = {
         against: 'bytes stored of one copy',
         better: 'more',
         goal: 3.2,
+        exact: true,
         ratio: dataBytes / bench.cluster.stats().storedBytes,
         note: `${Math.round(dataBytes / MiB)} MiB of data`,
       },

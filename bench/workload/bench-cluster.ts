@@ -11,6 +11,8 @@ import type { Cell } from './cell.ts'
 
 const FILL_BYTES = 64 * 1024
 const SEED = 1
+/** A machine so busy that a CVM cannot renew its lease in time would measure takeovers. */
+const LEASE_MS = 60_000
 
 export class BenchCluster implements AsyncDisposable {
   readonly cluster: Cluster
@@ -34,7 +36,15 @@ export class BenchCluster implements AsyncDisposable {
     const scratch = cell.location === 'file:' ? await scratchFolder(dir) : undefined
     const cluster = await openCluster(
       scratch === undefined ? cell.location : `file:${scratch.path}`,
-      { nodes: 4, rf: cell.rf, ssdBytes: 4_096 * MiB, hddBytes: 0, curatorIntervalMs: 0, ...settings },
+      {
+        nodes: 4,
+        rf: cell.rf,
+        ssdBytes: 4_096 * MiB,
+        hddBytes: 0,
+        curatorIntervalMs: 0,
+        leaseTtlMs: LEASE_MS,
+        ...settings,
+      },
       { seed: SEED },
     )
     const bench = new BenchCluster(cluster, cell, scratch)

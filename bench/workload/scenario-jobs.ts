@@ -154,7 +154,7 @@ const migration = disturbed('vm-migration', {}, true, async (cluster) => {
   return `the move took ${figure(took)} ms, then ${figure((100 * remote) / all)} % of reads remote`
 })
 
-const failover = disturbed('failover', { holdDownMs: 500 }, false, async (cluster) => {
+const failover = disturbed('failover', { holdDownMs: 500, leaseTtlMs: 2_000 }, false, async (cluster) => {
   await sleep(200)
   const node = cluster.nodes[0]!
   await cluster.failCvm(node)
