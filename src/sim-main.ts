@@ -4,6 +4,7 @@
  *   npm run sim                          one minute of fresh seeds
  *   npm run sim -- --seed 7              one seed; --seeds 100: so many from there on; --minutes 10: for so long
  *   npm run sim -- --plan FILE           a plan as a failure printed it
+ *   npm run sim -- --length SECONDS      of load and faults for each seed: short ones find as much, sooner
  *   npm run sim -- --scenario NAME       one kind of faults, or `day`: 24 virtual hours of everything on four nodes
  *   npm run sim -- --check-determinism   each seed twice, and the hashes compared
  *
@@ -28,6 +29,7 @@ const HELP = `npm run sim -- [options]
   --seeds N             how many seeds
   --minutes M           or: for how long (default 1, when neither --seed nor --seeds is given)
   --nodes N  --rf R     cluster shape (default: drawn)
+  --length SECONDS      virtual seconds under load and faults, for each seed; default: drawn, 5 to 20
   --scenario NAME       ${THEMES.join(', ')}, or day
   --plan FILE           run a plan that was printed by a failure
   --check-determinism   run each seed twice and compare
@@ -53,6 +55,7 @@ async function main(): Promise<number> {
       minutes: { type: 'string' },
       nodes: { type: 'string' },
       rf: { type: 'string' },
+      length: { type: 'string' },
       scenario: { type: 'string' },
       plan: { type: 'string' },
       'check-determinism': { type: 'boolean', default: false },
@@ -129,8 +132,10 @@ function planOf(seed: number, values: Readonly<Record<string, string | boolean |
   const nodes = whole('nodes', values.nodes as string | undefined)
   const rf = whole('rf', values.rf as string | undefined)
   if (rf !== undefined && rf !== 2 && rf !== 3) throw new HitherError('BAD_ARGUMENT', '--rf is 2 or 3')
+  const seconds = number('length', values.length as string | undefined)
   const options: PlanOptions = {
     ...(nodes === undefined ? {} : { nodes }),
+    ...(seconds === undefined ? {} : { durationMs: Math.ceil(seconds * 1_000) }),
     ...(rf === undefined ? {} : { rf }),
     ...(scenario === undefined ? {} : scenarioOptions(scenario)),
   }
