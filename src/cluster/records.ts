@@ -69,6 +69,8 @@ export interface VDiskRecord {
   /** Home when there is no VM. */
   readonly node: NodeId
   readonly readOnly?: boolean
+  /** Set when the home has followed the host that uses it: when it did last (wall time, ms), and how often so far. */
+  readonly followed?: { readonly at: number; readonly times: number }
 }
 
 export interface OwnerRecord {

@@ -35,6 +35,11 @@ import { HIDDEN, HiddenSnapshots } from './hidden-snapshots.ts'
 import type { VDiskControl } from './port.ts'
 
 const NAME_BYTES_MAX = 255
+/** How long a vDisk that followed its user stays at least, the first time; and at most. Milliseconds. */
+const FOLLOW_HOLD_MS = 30_000
+const FOLLOW_HOLD_MS_MAX = 3_600_000
+/** After so many of those times it is as if it had never moved. */
+const FOLLOW_FORGOTTEN = 10
 
 export interface AdministrationDeps {
   readonly catalog: Catalog
@@ -112,6 +117,30 @@ export class Administration {
       remove: [keys.name(record.name)],
     })
     if (!result.ok) throw new HitherError('CONFLICT', `vDisk ${record.name} was changed meanwhile; try again`)
+  }
+
+  /**
+   * The home of a vDisk without a VM follows the host that uses it, and the vDisk with it. `false` when it has followed
+   * another too short a time ago: each move doubles the time until the next, so that two hosts that use one vDisk do
+   * not tear it to and fro. What was long ago does not count.
+   */
+  async follow(id: VDiskId, node: NodeId, now: number): Promise<boolean> {
+    const entry = await this.catalog.get(keys.vdisk(id))
+    if (entry === undefined) return false
+    const record = decodeRecord<VDiskRecord>(entry.value)
+    if (record.vm !== undefined || record.node === node) return false
+    const { at, times } = record.followed ?? { at: 0, times: 0 }
+    const holdMs = times === 0 ? 0 : Math.min(FOLLOW_HOLD_MS * 2 ** (times - 1), FOLLOW_HOLD_MS_MAX)
+    if (now - at < holdMs) return false
+    await this.member(node)
+    const recent = now - at < holdMs * FOLLOW_FORGOTTEN ? times : 0
+    const next: VDiskRecord = { ...record, node, followed: { at: now, times: recent + 1 } }
+    const result = await this.catalog.commit({
+      when: [{ key: entry.key, revision: entry.revision }],
+      put: [{ key: entry.key, value: encodeRecord(next) }],
+    })
+    if (result.ok) await this.deps.handOver(id, node)
+    return result.ok
   }
 
   /** Removes a vDisk by its number; nothing happens when it is gone. */

@@ -23,7 +23,7 @@ import type {
   VDiskOptions,
 } from '../api.ts'
 import { BoundedEvents } from '../base/bounded-events.ts'
-import { HitherError } from '../base/errors.ts'
+import { asHitherError, HitherError } from '../base/errors.ts'
 import type { NodeId, Tier, VDiskId } from '../base/units.ts'
 import { compareNodes, Membership } from '../cluster/membership.ts'
 import {
@@ -42,6 +42,7 @@ import { Administration, vdiskInfo } from '../cvm/administration.ts'
 import type { Cvm } from '../cvm/cvm.ts'
 import { homeOf } from '../cvm/homing.ts'
 import { WriteSession } from '../cvm/write-session.ts'
+import { isHiddenDisk } from '../files/disks.ts'
 import { METHOD } from '../replication/methods.ts'
 import { DiskTrack } from './disk-track.ts'
 import { FileDisks, isFileDisk } from './file-disks.ts'
@@ -98,6 +99,8 @@ export class EmbeddedCluster implements Cluster {
   private owners!: RecordsView<OwnerRecord>
   private vms!: RecordsView<VmRecord>
   private hostFiles!: HostFiles
+  /** vDisks of files that are just going to another home. */
+  private readonly following = new Set<VDiskId>()
   private fileDisks!: FileDisks
   private nodesPerBlock = 1
   private internalBytes = 0
@@ -141,6 +144,7 @@ export class EmbeddedCluster implements Cluster {
       random,
       owners: this.owners,
       openDisk: (node, vdisk, size) => this.openForFile(this.member(node), vdisk, size),
+      onUsed: (node, vdisk) => this.follow(node, vdisk),
       space: () => this.space(),
     })
     this.fileDisks = new FileDisks({
@@ -574,6 +578,22 @@ export class EmbeddedCluster implements Cluster {
         return record === undefined ? undefined : homeOf(record, this.vms)
       },
     }
+  }
+
+  /** The vDisk of a file goes where it is used, as that of a VM does. */
+  private follow(node: NodeId, vdisk: VDiskId): void {
+    const record = this.vdisks.value(keys.vdisk(vdisk))
+    const isHome = record === undefined || record.node === node || record.vm !== undefined
+    const path = this.members.get(node)?.path
+    if (isHome || !isHiddenDisk(record.name) || path?.target !== node || this.following.has(vdisk)) return
+    this.following.add(vdisk)
+    this.administration
+      .follow(vdisk, node, this.world.clock.wall())
+      .catch((error: unknown) => {
+        const { message, code } = asHitherError(error)
+        this.emit({ type: 'error', where: `${node}: moving the vDisk of a file`, message, code })
+      })
+      .finally(() => this.following.delete(vdisk))
   }
 
   private space(): { sizeBytes: number; usedBytes: number } {

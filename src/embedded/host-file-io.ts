@@ -32,6 +32,9 @@ import type { Clock } from '../platform/types.ts'
 
 /** How long a host goes by what it knows of a file, and keeps times of change to itself. Milliseconds. */
 const KNOWN_MS = 500
+/** So many IOs to a vDisk within this time are much use: its home should be here. Milliseconds. */
+const USED_IOS = 64
+const USED_WITHIN_MS = 5_000
 /** Files a host knows the place of; more are asked for again. */
 const KNOWN_MAX = 1024
 const MICROSECONDS = 1_000_000
@@ -44,6 +47,8 @@ export interface HostFileIoDeps {
   readonly clock: Clock
   /** Opens a vDisk on this host's path; `size` tells its bytes. */
   readonly openDisk: (vdisk: VDiskId, size: () => number) => VDisk
+  /** This host uses the vDisk much. */
+  readonly onUsed: (vdisk: VDiskId) => void
   /** Eight bytes that change when un-synced writes to the vDisk may have been lost; of a small file without one. */
   readonly verifier: (vdisk: VDiskId | undefined) => Uint8Array
   /** The same, as the catalog has it now. */
@@ -59,6 +64,9 @@ interface Known {
   at: number
   /** How far writes under way go. */
   reach: number
+  /** IOs since a moment, ms. */
+  ios: number
+  iosSince: number
 }
 
 export class HostFileIo {
@@ -118,6 +126,7 @@ export class HostFileIo {
       const { attributes, disk } = known
       const length = Math.max(0, Math.min(target.length, attributes.size - offset))
       try {
+        this.noteUse(known)
         if (length > 0) await disk.readInto(offset, target.subarray(0, length))
         return { length, end: offset + length >= attributes.size, attributes }
       } catch (error) {
@@ -229,6 +238,7 @@ export class HostFileIo {
     source: Uint8Array,
     options: WriteOptions,
   ): Promise<FileChange & { verifier: Uint8Array }> {
+    if (known !== undefined) this.noteUse(known)
     const fua = { fua: options.fua === true }
     const end = offset + source.length
     if (known !== undefined && end <= known.attributes.size) {
@@ -265,6 +275,19 @@ export class HostFileIo {
       const known = this.known.get(id)
       if (known !== undefined && known.attributes.size !== size) known.at = Number.NEGATIVE_INFINITY
     }
+  }
+
+  private noteUse(known: Known): void {
+    const now = this.deps.clock.now()
+    if (now - known.iosSince > USED_WITHIN_MS) {
+      known.ios = 0
+      known.iosSince = now
+    }
+    known.ios += 1
+    if (known.ios < USED_IOS) return
+    known.ios = 0
+    known.iosSince = now
+    this.deps.onUsed(known.place.vdisk)
   }
 
   private changeTime(file: FileId, known: Known): FileChange {
@@ -310,6 +333,8 @@ export class HostFileIo {
       attributes,
       at,
       reach: 0,
+      ios: 0,
+      iosSince: at,
       disk: this.deps.openDisk(place.vdisk, () => known.place.capacity),
     }
     this.known.set(file, known)

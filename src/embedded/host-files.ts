@@ -17,6 +17,8 @@ export interface HostFilesDeps {
   readonly owners: RecordsView<OwnerRecord>
   /** Opens a vDisk for a file, on the path of a host. */
   readonly openDisk: (node: NodeId, vdisk: VDiskId, size: () => number) => VDisk
+  /** A host uses the vDisk of a file much. */
+  readonly onUsed: (node: NodeId, vdisk: VDiskId) => void
   /** Bytes of all nodes together, all copies counted. */
   readonly space: () => { sizeBytes: number; usedBytes: number }
 }
@@ -62,7 +64,7 @@ export class HostFiles {
   }
 
   private async open(node: NodeId, path: HostPath, container: string): Promise<HostFileSystem> {
-    const { administration, clock, random, owners, openDisk, space } = this.deps
+    const { administration, clock, random, owners, openDisk, onUsed, space } = this.deps
     const id = await administration.filesDisk(container)
     const policy = await this.policyOf(container)
     const verifierOf = (generation: number) => verifier(id, policy.durability === 'sync' ? 0 : generation)
@@ -77,6 +79,7 @@ export class HostFiles {
       random,
       filesMax: FILES_MAX,
       openDisk: (vdisk, size) => openDisk(node, vdisk, size),
+      onUsed: (vdisk) => onUsed(node, vdisk),
       verifier: (vdisk) => verifierOf(generationOf(vdisk)),
       verifierNow: async (vdisk) => {
         // What was written is synced in either case; but what was written to an owner before may be gone.

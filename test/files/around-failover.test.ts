@@ -153,4 +153,23 @@ describe('around a failover', () => {
     await sim.world.clock.sleep(1000)
     expect(await sim.world.catalog.get(`vdisk/${id}`)).toBeUndefined()
   })
+
+  test('the vDisk of a file goes to the host that uses it, and not to and fro', async () => {
+    const hosts = await open(7)
+    const { file } = await hosts[0]!.createFile(ROOT, bytes('vm.img'), {}, { how: 'guarded' })
+    await hosts[0]!.write(file.id, 4 * MiB, bytes('x'))
+    const owner = async () => (await sim.cluster.vdiskInfo('default/vm.img')).owner
+    const use = async (fs: FileSystem) => {
+      for (let i = 0; i < 80; i++) await fs.write(file.id, i * 4096, Buffer.alloc(4096, i))
+      await sim.world.clock.sleep(200)
+    }
+    expect(await owner()).toBe('node-1')
+    await use(hosts[1]!)
+    expect(await owner()).toBe('node-2')
+    await use(hosts[0]!)
+    expect(await owner()).toBe('node-2')
+    await sim.world.clock.sleep(31_000)
+    await use(hosts[0]!)
+    expect(await owner()).toBe('node-1')
+  })
 })
