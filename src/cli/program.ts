@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import { addContainerCommands, addCuratorCommands, addStatusCommands } from './commands/cluster.ts'
 import { addDiskCommands } from './commands/disk.ts'
+import { addFileCommands } from './commands/files.ts'
 import { addCvmCommands, addDeviceCommands, addNodeCommands, addVmCommands } from './commands/nodes.ts'
 import { addStartCommand, type StartParts } from './commands/start.ts'
 import { type Bind, bindTo } from './context.ts'
@@ -70,5 +71,6 @@ function makeProgram(io: CliIo, bind: Bind, loadStartParts: () => Promise<StartP
   addDeviceCommands(program, bind)
   addContainerCommands(program, bind)
   addCuratorCommands(program, bind)
+  addFileCommands(program, bind)
   return program
 }

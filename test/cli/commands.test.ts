@@ -1,5 +1,6 @@
 /** Every command does what it says on a running cluster, prints a line or a table, and JSON with `--json`. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { FileSystem } from '../../src/api.ts'
 import { GiB } from '../../src/base/units.ts'
 import { Harness } from './harness.ts'
 
@@ -133,8 +134,65 @@ describe('container, curator, status, stats', () => {
       ],
     ])
     const table = (await run('container', 'list')).stdout.split('\n')
-    expect(table[0]).toBe('CONTAINER  RF  MIN COPIES  COMPRESSION  DEDUPE  DURABILITY')
-    expect(table[3]).toBe('scratch     1           1  no           no      flush')
+    expect(table[0]).toBe('CONTAINER  RF  MIN COPIES  COMPRESSION  DEDUPE  DURABILITY  EXPORT')
+    expect(table[3]).toBe('scratch     1           1  no           no      flush       no')
+  })
+
+  it('container create exports when it is told how', async () => {
+    const networks = ['--allow', '10.0.0.0/8', '--allow', '::1']
+    await run('container', 'create', 'open', '--export')
+    await run('container', 'create', 'narrow', ...networks, '--read-only', '--squash', 'all')
+    expect(harness.cluster.calls).toEqual([
+      ['createContainer', 'open', { export: {} }],
+      [
+        'createContainer',
+        'narrow',
+        { export: { allow: ['10.0.0.0/8', '::1'], readOnly: true, squash: 'all' } },
+      ],
+    ])
+    expect((await run('container', 'create', 'x', '--squash', 'some')).code).toBe(2)
+  })
+
+  it('file list says what is in a directory, and nothing a terminal would obey', async () => {
+    const time = { seconds: 1_700_000_000, nanoseconds: 5_000_000 }
+    const of = (id: number, type: 'file' | 'directory', size: number) => ({
+      type,
+      id,
+      birth: 1,
+      mode: 0o750,
+      links: 1,
+      uid: 7,
+      gid: 8,
+      size,
+      used: size,
+      accessed: time,
+      modified: time,
+      changed: time,
+    })
+    const entries = [
+      { name: Buffer.from('dir'), id: 2, cookie: 1, attributes: of(2, 'directory', 64) },
+      { name: Buffer.from('a\u001b[2J'), id: 3, cookie: 2, attributes: of(3, 'file', 12) },
+    ]
+    const fileSystem = {
+      getAttributes: async () => of(1, 'directory', 128),
+      list: async (directory: number) => ({
+        directory: of(directory, 'directory', 128),
+        entries: directory === 1 ? entries : [],
+        end: true,
+      }),
+    } as unknown as FileSystem
+    harness.cluster.files = (node) => ({
+      node,
+      listExports: async () => [],
+      fileSystem: async () => fileSystem,
+    })
+    expect((await run('file', 'list')).stdout).toBe('dir/\na?[2J\n')
+    const long = (await run('file', 'list', 'default:/', '-l', '-R')).stdout.split('\n')
+    expect(long[1]).toBe('drwxr-x---      1    7    8    64  2023-11-14T22:13:20.005Z  dir/')
+    expect(await harness.json('file', 'list')).toMatchObject([
+      { path: 'dir', type: 'directory' },
+      { size: 12 },
+    ])
   })
 
   it('curator run', async () => {

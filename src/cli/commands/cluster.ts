@@ -1,6 +1,13 @@
 /** `hither status`, `stats`, `events`, `container …`, `curator run`: the cluster as a whole. */
 import type { Command } from 'commander'
-import type { ClusterStats, ClusterStatus, ContainerInfo, CuratorReport } from '../../api.ts'
+import type {
+  ClusterStats,
+  ClusterStatus,
+  ContainerInfo,
+  ContainerPolicy,
+  CuratorReport,
+  ExportOptions,
+} from '../../api.ts'
 import { formatBytes } from '../../base/format-bytes.ts'
 import type { HostDoor } from '../../frontend/control/index.ts'
 import { type Bind, type CommandContext, withExample } from '../context.ts'
@@ -75,6 +82,18 @@ export function addContainerCommands(program: Command, bind: Bind): void {
       'sync: acknowledged means synced; flush: synced at FLUSH and FUA (default: sync)',
       parseChoice(['sync', 'flush']),
     )
+    .option('--export', 'export it as a file system; the options below do so, too')
+    .option(
+      '--allow <network>',
+      'who may mount it, e.g. 10.0.0.0/8; may be repeated (default: loopback)',
+      collect,
+    )
+    .option('--read-only', 'export it for reading only')
+    .option(
+      '--squash <whom>',
+      'whose requests count as those of nobody: none, root or all (default: root)',
+      parseChoice(['none', 'root', 'all']),
+    )
     .action(
       bind<[string], ContainerOptions>((context, options, name) =>
         context.withClient(async (client) => {
@@ -122,17 +141,33 @@ interface ContainerOptions {
   dedupe: boolean
   minCopies?: number
   durability?: 'sync' | 'flush'
+  export?: boolean
+  allow?: string[]
+  readOnly?: boolean
+  squash?: 'none' | 'root' | 'all'
+}
+
+function collect(value: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), value]
 }
 
 /** Only what was said. Commander has `true` for a `--no-…` option that was not given. */
-function policyOf(options: ContainerOptions): Partial<ContainerInfo> {
-  const { rf, minCopies, durability } = options
+function policyOf(options: ContainerOptions): Partial<ContainerPolicy> & { export?: Partial<ExportOptions> } {
+  const { rf, minCopies, durability, allow, readOnly, squash } = options
+  const isExported =
+    options.export === true || allow !== undefined || readOnly === true || squash !== undefined
+  const exported = {
+    ...(allow === undefined ? {} : { allow }),
+    ...(readOnly === true ? { readOnly } : {}),
+    ...(squash === undefined ? {} : { squash }),
+  }
   return {
     ...(rf === undefined ? {} : { rf }),
     ...(options.compression ? {} : { compression: false }),
     ...(options.dedupe ? {} : { dedupe: false }),
     ...(minCopies === undefined ? {} : { minCopies }),
     ...(durability === undefined ? {} : { durability }),
+    ...(isExported ? { export: exported } : {}),
   }
 }
 
@@ -278,6 +313,7 @@ function containerTable(context: CommandContext, containers: readonly ContainerI
       { title: 'COMPRESSION' },
       { title: 'DEDUPE' },
       { title: 'DURABILITY' },
+      { title: 'EXPORT' },
     ],
     containers.map((one) => [
       one.name,
@@ -286,7 +322,14 @@ function containerTable(context: CommandContext, containers: readonly ContainerI
       yesNo(one.compression),
       yesNo(one.dedupe),
       one.durability,
+      exportText(one.export),
     ]),
     context.colors,
   )
+}
+
+function exportText(options: ExportOptions | undefined): string {
+  if (options === undefined) return 'no'
+  const { allow, readOnly, squash } = options
+  return [readOnly ? 'ro' : 'rw', `squash ${squash}`, ...allow].join(', ')
 }

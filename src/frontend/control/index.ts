@@ -1,5 +1,6 @@
 /** The control door: server and client of the control protocol (protocol.ts says what travels). */
 export { ControlClient, connectControl } from './client.ts'
+export type { ListedFile } from './file-list.ts'
 export {
   type ControlMethod,
   type ControlMethods,

@@ -2,9 +2,10 @@
  * What each request does: checked parameters in, one call of the cluster, its result out. The table is complete by
  * type: a method of protocol.ts without a handler here does not compile.
  */
-import type { Cluster, ContainerPolicy, VDisk, VDiskOptions } from '../../api.ts'
+import type { Cluster, ContainerPolicy, ExportOptions, VDisk, VDiskOptions } from '../../api.ts'
 import { HitherError } from '../../base/errors.ts'
 import type { EventLog } from './event-log.ts'
+import { listFiles } from './file-list.ts'
 import { given, type Params } from './params.ts'
 import type { ControlMethod, ControlMethods, ControlStream, ControlStreams, HostDoors } from './protocol.ts'
 import type { Transfers } from './transfers.ts'
@@ -98,6 +99,8 @@ const METHODS: Handlers = {
   'container.create': ({ cluster }, params) =>
     cluster.createContainer(params.string('name'), containerPolicy(params.object('policy'))),
   'container.list': ({ cluster }) => cluster.listContainers(),
+  'file.list': ({ cluster }, params) =>
+    listFiles(cluster, params.string('container'), params.string('path'), params.boolean('recursive')),
 
   'curator.run': ({ cluster }) => cluster.runCurator(),
 
@@ -150,13 +153,22 @@ function newDiskOptions(params: Params): VDiskOptions {
   }
 }
 
-function containerPolicy(params: Params): Partial<ContainerPolicy> {
+function containerPolicy(params: Params): Partial<ContainerPolicy> & { export?: Partial<ExportOptions> } {
   return given({
     rf: params.optionalOneOf('rf', [1, 2, 3]),
     compression: params.optionalBoolean('compression'),
     dedupe: params.optionalBoolean('dedupe'),
     minCopies: params.optionalNumber('minCopies'),
     durability: params.optionalOneOf('durability', ['sync', 'flush']),
+    export: params.has('export') ? exportOptions(params.object('export')) : undefined,
+  })
+}
+
+function exportOptions(params: Params): Partial<ExportOptions> {
+  return given({
+    allow: params.optionalStrings('allow'),
+    readOnly: params.optionalBoolean('readOnly'),
+    squash: params.optionalOneOf('squash', ['none', 'root', 'all']),
   })
 }
 

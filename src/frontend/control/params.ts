@@ -58,6 +58,17 @@ export class Params {
     throw new HitherError('BAD_ARGUMENT', `"${key}" must be one of ${choices.join(', ')}`)
   }
 
+  optionalStrings(key: string): string[] | undefined {
+    const value = this.#get(key)
+    if (value === undefined) return undefined
+    if (Array.isArray(value) && value.every((one) => typeof one === 'string')) return value as string[]
+    throw new HitherError('BAD_ARGUMENT', `"${key}" must be a list of strings`)
+  }
+
+  has(key: string): boolean {
+    return this.#get(key) !== undefined
+  }
+
   object(key: string): Params {
     return new Params(this.#get(key))
   }

@@ -23,11 +23,13 @@ import type {
   ContainerInfo,
   ContainerPolicy,
   CuratorReport,
+  ExportOptions,
   NodeId,
   SnapshotInfo,
   VDiskInfo,
 } from '../../api.ts'
 import { KiB, MiB } from '../../base/units.ts'
+import type { ListedFile } from './file-list.ts'
 
 export const CONTROL_HELLO = 'hither-control'
 export const CONTROL_VERSION = 1
@@ -110,8 +112,16 @@ export interface ControlMethods {
   }
   'node.remove': { params: { node: NodeId }; result: null }
   'device.fail': { params: { device: string }; result: null }
-  'container.create': { params: { name: string; policy: Partial<ContainerPolicy> }; result: ContainerInfo }
+  'container.create': {
+    params: { name: string; policy: Partial<ContainerPolicy> & { export?: Partial<ExportOptions> } }
+    result: ContainerInfo
+  }
   'container.list': { params: Record<string, never>; result: ContainerInfo[] }
+  /** What is in a directory of an exported container, or the file itself. */
+  'file.list': {
+    params: { container: string; path: string; recursive?: boolean }
+    result: ListedFile[]
+  }
   'curator.run': { params: Record<string, never>; result: CuratorReport }
   /**
    * Opens a disk to fill it. A disk that is not there is created, and removed again when the connection ends before
