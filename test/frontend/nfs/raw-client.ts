@@ -47,8 +47,8 @@ export class RawClient {
   #ended = false
   #waiting: Array<() => void> = []
   #nextXid = 1
-  /** Answers that came for somebody else, by xid. */
-  readonly #answers = new Map<number, Answer>()
+  /** Answers that nobody has taken, by xid; several when a call was sent several times. */
+  readonly #answers = new Map<number, Answer[]>()
   /** xids in the order in which answers came. */
   readonly order: number[] = []
 
@@ -98,11 +98,10 @@ export class RawClient {
   /** Waits for the answer to `xid`. */
   async answer(xid: number): Promise<Answer> {
     for (;;) {
-      const answer = this.#answers.get(xid)
-      if (answer !== undefined) {
-        this.#answers.delete(xid)
-        return answer
-      }
+      const answers = this.#answers.get(xid)
+      const answer = answers?.shift()
+      if (answers?.length === 0) this.#answers.delete(xid)
+      if (answer !== undefined) return answer
       if (this.#ended) throw new Error(`the connection ended before call ${xid} was answered`)
       await new Promise<void>((resolve) => {
         this.#waiting.push(resolve)
@@ -136,7 +135,9 @@ export class RawClient {
       const bytes = this.#received.subarray(4, 4 + length)
       this.#received = this.#received.subarray(4 + length)
       const answer = decodeAnswer(bytes)
-      this.#answers.set(answer.xid, answer)
+      const others = this.#answers.get(answer.xid)
+      if (others === undefined) this.#answers.set(answer.xid, [answer])
+      else others.push(answer)
       this.order.push(answer.xid)
     }
   }
