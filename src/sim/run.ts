@@ -9,9 +9,10 @@
  *   6. every cell is read, and every snapshot that was kept                                       (register.ts)
  *   7. all disks and snapshots are deleted; after the scans no byte may be left                   (space.ts)
  * Throughout: reads against the register model, owners (owners.ts), replay positions (roots.ts), the
- * directory (directory.ts), sealed copies (sealed.ts), errors of unknown kind.
+ * directory (directory.ts), copies (sealed.ts, copies.ts), errors of unknown kind.
  */
 import { asHitherError } from '../base/errors.ts'
+import { copyFaults } from './check/copies.ts'
 import { DirectoryCheck } from './check/directory.ts'
 import { MoveCheck } from './check/moves.ts'
 import { OwnerCheck } from './check/owners.ts'
@@ -35,7 +36,8 @@ const JOBS_WITHIN_MS = 1_200_000
 const WHOLE_WITHIN_MS = 900_000
 const OWNER_LOOK_MS = 50
 /** Looks at every copy, so less often. */
-const SEALED_LOOK_MS = 500
+const COPIES_LOOK_MS = 500
+const DAMAGE: ReadonlySet<string> = new Set(['rot', 'bad-sectors', 'misdirect', 'lose-writes'])
 /** A run that needs more virtual time than this is stuck. */
 const RUN_MAX_MS = 7_200_000
 /** No more is told of one run. */
@@ -144,7 +146,7 @@ class Run {
     void this.listen(moves)
     const owners = new OwnerCheck(sim, report)
     const roots = new RootCheck(report)
-    const directory = new DirectoryCheck(report)
+    const directory = new DirectoryCheck(roots, report)
     world.catalogServer.history = ({ key, value }) => {
       owners.changed(key, value)
       moves.changed(key, value)
@@ -155,7 +157,12 @@ class Run {
       owners.look()
       moves.look()
     })
-    this.every(SEALED_LOOK_MS, () => grownCopies(sim).forEach(report))
+    // Damage takes copies away, too: a lost write may be that of the table that knows of one.
+    const damage = plan.faults.some(({ fault }) => DAMAGE.has(fault.do))
+    this.every(COPIES_LOOK_MS, () => {
+      grownCopies(sim).forEach(report)
+      if (!damage) copyFaults(sim, directory, roots).forEach(report)
+    })
     const deps = { loop, random: world.chance(5), tally, onViolation: report }
     for (const disk of plan.disks) {
       const handle = await sim.cluster.createVDisk(disk.name, {

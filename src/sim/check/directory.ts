@@ -1,18 +1,27 @@
 /**
- * The directory's history: an egroup that is sealed does not open again and keeps its length, and no two egroups of a
- * stream have the same place in its order. Whoever breaks that changed a record against one that he had not seen, or
+ * The directory's history: an egroup that is sealed does not open again and keeps its length, one that was removed does
+ * not come back (ids are never used twice), nor is one removed that may have to be replayed, and no two egroups of a stream have the same place in its order. Whoever breaks that changed a record against one that he had not seen, or
  * an owner that was deposed; what comes of it may heal by itself, or show only when the log is replayed.
  */
 import { decodeRecord, type EgroupRecord } from '../../cluster/records.ts'
+import type { RootCheck } from './roots.ts'
 
 export class DirectoryCheck {
+  private readonly roots: RootCheck
   private readonly onViolation: (what: string) => void
   private readonly records = new Map<string, EgroupRecord>()
   /** Stream and order → the key of the egroup that has it. */
   private readonly places = new Map<string, string>()
+  private readonly removed = new Set<string>()
 
-  constructor(onViolation: (what: string) => void) {
+  constructor(roots: RootCheck, onViolation: (what: string) => void) {
+    this.roots = roots
     this.onViolation = onViolation
+  }
+
+  /** Every record as it is in the catalog at this moment, by its key. */
+  get current(): ReadonlyMap<string, EgroupRecord> {
+    return this.records
   }
 
   /** Told of every change of the catalog, in order. */
@@ -22,6 +31,9 @@ export class DirectoryCheck {
     if (value === undefined) {
       if (before !== undefined && this.places.get(placeOf(before)) === key)
         this.places.delete(placeOf(before))
+      if (before !== undefined) this.removed.add(key)
+      if (before !== undefined && this.roots.mayReplay(before))
+        this.onViolation(`directory: ${key} was removed, and may have to be replayed: ${show(before)}`)
       this.records.delete(key)
       return
     }
@@ -29,6 +41,7 @@ export class DirectoryCheck {
     const record = decodeRecord<EgroupRecord | null>(value)
     if (record === null) return
     this.records.set(key, record)
+    if (this.removed.has(key)) this.onViolation(`directory: ${key} was removed, and is there again`)
     if (before?.state === 'sealed' && (record.state !== 'sealed' || record.length !== before.length)) {
       this.onViolation(`directory: ${key} was ${show(before)}, and is ${show(record)} now`)
     }

@@ -2,7 +2,13 @@
  * The replay position of a vDisk moves forward only, looked at in the catalog's history: the log before it may have been
  * compacted, and compaction drops map records, so a position that comes back names a log that cannot be replayed.
  */
-import { decodeRecord, type ReplayPosition, type RootRecord } from '../../cluster/records.ts'
+import {
+  decodeRecord,
+  type EgroupRecord,
+  keys,
+  type ReplayPosition,
+  type RootRecord,
+} from '../../cluster/records.ts'
 
 export class RootCheck {
   private readonly onViolation: (what: string) => void
@@ -10,6 +16,13 @@ export class RootCheck {
 
   constructor(onViolation: (what: string) => void) {
     this.onViolation = onViolation
+  }
+
+  /** Whether some of a sealed egroup lies behind the replay position. Not when its vDisk is gone. */
+  mayReplay({ stream, order, state, length }: EgroupRecord): boolean {
+    const replay = this.positions.get(keys.root(stream))
+    if (replay === undefined || state !== 'sealed') return false
+    return order > replay.order ? length > 0 : order === replay.order && replay.offset < length
   }
 
   /** Told of every change of the catalog, in order. */

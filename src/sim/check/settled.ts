@@ -1,13 +1,15 @@
 /**
  * What holds when nothing is going on: every egroup of the directory is sealed or open with RF full copies in distinct
- * failure domains, equal slot by slot and free of rot; no node holds a full copy that the directory does not know, nor a
+ * failure domains, equal slot by slot, free of rot, and with every slot that a map refers to; no node holds a full copy that the directory does not know, nor a
  * unit of space that no copy has.
  */
+import type { Bitset } from '../../base/bitset.ts'
 import type { NodeId } from '../../base/units.ts'
 import type { EgroupRecord } from '../../cluster/records.ts'
 import type { Cvm } from '../../cvm/cvm.ts'
 import type { SliceRead } from '../../extent-store/types.ts'
 import type { SimCluster } from '../cluster.ts'
+import { liveSlots } from './live-slots.ts'
 import { unitFaults } from './space.ts'
 
 /** Every way in which the cluster is not as it should be at rest; empty when all is well. */
@@ -24,6 +26,7 @@ export async function settledFaults(sim: SimCluster): Promise<string[]> {
   const members = new Map(first.membership.members().map((member) => [member.node, member]))
   const blocks = new Set([...members.values()].map((member) => member.block)).size
   await first.directory.catchUp()
+  const live = await liveSlots(sim, first)
   const listed = new Map<NodeId, Set<number>>()
   for (const [egroup, { value: record }] of first.directory.all()) {
     const nodes = record.copies.map((copy) => copy.node)
@@ -36,7 +39,7 @@ export async function settledFaults(sim: SimCluster): Promise<string[]> {
       const own = listed.get(node) ?? new Set()
       listed.set(node, own.add(egroup))
     }
-    found.push(...(await copyFaults(egroup, nodes, cvms, record.state, where)))
+    found.push(...(await copyFaults(egroup, nodes, cvms, record.state, live.get(egroup), where)))
   }
   for (const [node, cvm] of cvms) {
     for (const copy of cvm.store.copies()) {
@@ -54,6 +57,7 @@ async function copyFaults(
   nodes: readonly NodeId[],
   cvms: ReadonlyMap<NodeId, Cvm>,
   state: EgroupRecord['state'],
+  live: Bitset | undefined,
   where: string,
 ): Promise<string[]> {
   const found: string[] = []
@@ -67,8 +71,12 @@ async function copyFaults(
     }
     if (info.kind !== 'full') found.push(`${where}: the copy of ${node} is partial`)
     if (state === 'sealed' && info.state !== 'sealed') found.push(`${where}: the copy of ${node} is open`)
-    const slices = new Map<number, string>()
     const slots = (await store.slots(egroup)).map(({ slot }) => slot)
+    const held = new Set(slots)
+    live?.forEach((slot) => {
+      if (!held.has(slot)) found.push(`${where}: ${node} lacks slot ${slot}, which is in use`)
+    })
+    const slices = new Map<number, string>()
     for (const read of slots.length === 0 ? [] : await store.readSlots(egroup, slots)) {
       if (read.status === 'ok') slices.set(read.slice.slot, imprint(read))
       else found.push(`${where}: slot ${read.slot} of ${node} is ${read.status}`)

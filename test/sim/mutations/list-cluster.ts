@@ -1,5 +1,14 @@
 /** Bugs in who may do what: leases, ownership, the directory, placement, rebuild, moves, reclaim. */
-import { LATE_COMMITS, SLOW_RECLAIM } from './circumstances.ts'
+import {
+  EAGER_COMPLETION,
+  LATE_COMMITS,
+  LATE_DOUBLES,
+  RESTLESS_TIERS,
+  SLOW_MARK,
+  SLOW_MOVES,
+  SLOW_REBUILDS,
+  SLOW_RECLAIM,
+} from './circumstances.ts'
 import type { Mutation } from './mutation.ts'
 
 export const CLUSTER_MUTATIONS: readonly Mutation[] = [
@@ -48,6 +57,7 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
         replace: '',
       },
     ],
+    given: [LATE_COMMITS],
     runs: { scenario: 'crashes' },
   },
   {
@@ -88,7 +98,8 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     file: 'replication/rpc.ts',
     find: 'else if (this.seen.admit(from, call.incarnation, call.id)) void',
     replace: 'else if (this.seen.admit(from, call.incarnation, call.id) || true) void',
-    runs: { scenario: 'network' },
+    given: [LATE_DOUBLES],
+    runs: { scenario: 'crashes' },
   },
   {
     name: 'placement-ignores-blocks',
@@ -107,11 +118,11 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'rebuild-drops-new-copy',
-    breaks: 'a listed copy exists: the new copy is dropped after it was listed',
+    breaks: 'a listed copy exists: the new copy goes with those that it replaces',
     file: 'curator/rebuild.ts',
     find: 'await this.discard(egroup, listed ? dropped.map((copy) => copy.node) : [target])',
-    replace:
-      'await this.discard(egroup, listed && dropped.length > 0 ? dropped.map((copy) => copy.node) : [target])',
+    replace: 'await this.discard(egroup, [target, ...dropped.map((copy) => copy.node)])',
+    runs: { scenario: 'crashes' },
   },
   {
     name: 'move-drops-new-copy',
@@ -119,6 +130,8 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     file: 'locality/mover.ts',
     find: '      .of(from)\n      .dropCopy(egroup)',
     replace: '      .of(added.node)\n      .dropCopy(egroup)',
+    given: EAGER_COMPLETION,
+    runs: { scenario: 'operators' },
   },
   {
     name: 'move-keeps-old-copy',
@@ -129,10 +142,12 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     also: [
       {
         file: 'curator/unlisted.ts',
-        find: 'if (now - since < UNLISTED_MS) seen.set(copy.egroup, since)',
-        replace: 'if (now >= since) seen.set(copy.egroup, since)',
+        find: 'else await this.dropIfUnlisted(copy)',
+        replace: 'else if (since < 0) await this.dropIfUnlisted(copy)',
       },
     ],
+    given: EAGER_COMPLETION,
+    runs: { scenario: 'operators' },
   },
   {
     name: 'localised-before-checkpoint',
@@ -140,6 +155,8 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     file: 'locality/mover.ts',
     find: 'if (seen === undefined || held === undefined || !(await this.isCheckpointed(seen.value))) return 0',
     replace: 'if (seen === undefined || held === undefined) return 0',
+    given: EAGER_COMPLETION,
+    runs: { scenario: 'crashes' },
   },
   {
     name: 'completed-with-a-gap',
@@ -147,13 +164,16 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     file: 'locality/mover.ts',
     find: 'const lacking = (await source.slots(egroup)).filter(({ slot }) => !held.has(slot))',
     replace: 'const lacking = (await source.slots(egroup)).filter(({ slot }) => !held.has(slot)).slice(1)',
+    given: EAGER_COMPLETION,
+    runs: { scenario: 'operators' },
   },
   {
     name: 'unlisted-never-dropped',
     breaks: 'no node holds a copy that is not listed',
     file: 'curator/unlisted.ts',
-    find: 'if (now - since < UNLISTED_MS) seen.set(copy.egroup, since)',
-    replace: 'if (now >= since) seen.set(copy.egroup, since)',
+    find: 'else await this.dropIfUnlisted(copy)',
+    replace: 'else if (since < 0) await this.dropIfUnlisted(copy)',
+    runs: { scenario: 'network' },
   },
   {
     name: 'mark-misses-first-entry',
@@ -186,10 +206,25 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'reclaim-behind-replay-position',
-    breaks: 'what may have to be replayed is not compacted',
+    breaks: 'what may have to be replayed is not reclaimed: egroups sealed since the mark are judged by it',
     file: 'curator/reclaim.ts',
     find: 'return position !== undefined && record.order < position.order',
     replace: 'return position !== undefined',
+    also: [
+      {
+        file: 'curator/reclaim.ts',
+        find: '    for (const [egroup, entry] of directory.all()) {\n',
+        replace:
+          '    const marks = await this.markAll(run, cvms)\n    for (const [egroup, entry] of directory.all()) {\n',
+      },
+      {
+        file: 'curator/reclaim.ts',
+        find: '    const watermark = await ids.egroupWatermark()\n    const marks = await this.markAll(run, cvms)\n',
+        replace: '    const watermark = await ids.egroupWatermark()\n',
+      },
+    ],
+    given: [SLOW_MARK],
+    runs: { scenario: 'calm' },
   },
   {
     name: 'deleted-vdisk-leaks',
@@ -211,6 +246,8 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     file: 'locality/plan-ledger.ts',
     find: 'this.#now - egroup.movedAt >= this.#holdMs &&',
     replace: 'this.#holdMs >= 0 &&',
+    given: RESTLESS_TIERS,
+    runs: { scenario: 'calm' },
   },
   {
     name: 'moves-unthrottled',
@@ -218,6 +255,8 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     file: 'locality/mover.ts',
     find: 'if (leftMs > 0) await clock.sleep(leftMs)',
     replace: 'if (leftMs > 60_000) await clock.sleep(leftMs)',
+    given: [...RESTLESS_TIERS, SLOW_MOVES],
+    runs: { scenario: 'calm' },
   },
   {
     name: 'rebuild-unpaced',
@@ -225,5 +264,7 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     file: 'curator/pace.ts',
     find: 'return this.clock.sleep(this.freeAt - now)',
     replace: 'return this.freeAt >= now ? this.clock.turn() : this.clock.sleep(this.freeAt - now)',
+    given: [SLOW_REBUILDS],
+    runs: { scenario: 'crashes' },
   },
 ]

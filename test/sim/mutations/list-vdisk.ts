@@ -1,5 +1,5 @@
 /** Bugs between a client's request and the log: map, checkpoint, reduction, cache, partial blocks. */
-import { FORCED_COLLISIONS, LATE_COMMITS } from './circumstances.ts'
+import { FORCED_COLLISIONS, FREQUENT_CHECKPOINTS, LATE_COMMITS } from './circumstances.ts'
 import type { Mutation } from './mutation.ts'
 
 export const VDISK_MUTATIONS: readonly Mutation[] = [
@@ -103,7 +103,7 @@ export const VDISK_MUTATIONS: readonly Mutation[] = [
     file: 'vdisk/root-writer.ts',
     find: '[ownerCondition(this.guard), { key: this.key, revision }]',
     replace: '[ownerCondition(this.guard)]',
-    given: [LATE_COMMITS],
+    given: [LATE_COMMITS, FREQUENT_CHECKPOINTS],
     runs: { scenario: 'network' },
   },
   {

@@ -3,36 +3,53 @@
  * one is a mistake that somebody could make, compiles, and passes unnoticed as long as nothing fails at the wrong moment.
  * mutations.test.ts holds that each still applies to the engine as it is; runner.ts shows that each is found.
  */
-import { FORCED_COLLISIONS, LATE_COMMITS, SLOW_RECLAIM, SLOW_SYNC } from './circumstances.ts'
+import {
+  EAGER_COMPLETION,
+  FORCED_COLLISIONS,
+  FREQUENT_CHECKPOINTS,
+  LATE_COMMITS,
+  LATE_DOUBLES,
+  RESTLESS_TIERS,
+  SLOW_MARK,
+  SLOW_MOVES,
+  SLOW_REBUILDS,
+  SLOW_RECLAIM,
+  SLOW_SYNC,
+} from './circumstances.ts'
 import { CLUSTER_MUTATIONS } from './list-cluster.ts'
 import { LOG_MUTATIONS } from './list-log.ts'
 import { VDISK_MUTATIONS } from './list-vdisk.ts'
-import type { Mutation } from './mutation.ts'
+import type { Edit, Mutation } from './mutation.ts'
 
 export const MUTATIONS: readonly Mutation[] = [...LOG_MUTATIONS, ...VDISK_MUTATIONS, ...CLUSTER_MUTATIONS]
 
 /** Changes that break nothing, and must not be found: they show that a finding is the bug's and not the change's. */
 export const CONTROLS: readonly Mutation[] = [
-  {
-    name: 'control-forced-collisions',
-    breaks: 'nothing: fingerprints collide, and the bytes are compared',
-    ...FORCED_COLLISIONS,
-  },
-  {
-    name: 'control-slow-sync',
-    breaks: 'nothing: a sync takes longer',
-    ...SLOW_SYNC,
-    runs: { scenario: 'crashes' },
-  },
-  {
-    name: 'control-slow-reclaim',
-    breaks: 'nothing: a reclaim takes longer',
-    ...SLOW_RECLAIM,
-  },
-  {
-    name: 'control-late-commits',
-    breaks: 'nothing: a commit that was given up on arrives behind later ones',
-    ...LATE_COMMITS,
-    runs: { scenario: 'network' },
-  },
+  control('forced-collisions', 'fingerprints collide, and the bytes are compared', [FORCED_COLLISIONS]),
+  control('slow-sync', 'a sync takes longer', [SLOW_SYNC], 'crashes'),
+  control('slow-reclaim', 'a reclaim takes longer, at either of two steps', [SLOW_RECLAIM, SLOW_MARK]),
+  control(
+    'late-commits',
+    'a commit that was given up on arrives behind later ones, and there are many of them',
+    [LATE_COMMITS, FREQUENT_CHECKPOINTS],
+    'network',
+  ),
+  control('late-doubles', 'frames come twice, the second long after the first', [LATE_DOUBLES], 'crashes'),
+  control(
+    'eager-completion',
+    'what was read over the network is completed at once',
+    EAGER_COMPLETION,
+    'operators',
+  ),
+  control('restless-tiers', 'cold data moves all the time, slowly', [
+    ...RESTLESS_TIERS,
+    SLOW_MOVES,
+    SLOW_REBUILDS,
+  ]),
 ]
+
+function control(what: string, why: string, edits: readonly Edit[], scenario?: string): Mutation {
+  const [first, ...also] = edits
+  const runs = scenario === undefined ? {} : { runs: { scenario } }
+  return { name: `control-${what}`, breaks: `nothing: ${why}`, ...first!, also, ...runs }
+}
