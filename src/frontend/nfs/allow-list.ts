@@ -2,8 +2,12 @@
 import { BlockList, isIPv4, isIPv6 } from 'node:net'
 import { clientAddress } from './rpc/client-address.ts'
 
+/** Addresses whose answer is kept: each call asks, and the list takes a microsecond or two. */
+const ANSWERS_MAX = 256
+
 export class AllowList {
   readonly #list = new BlockList()
+  readonly #answers = new Map<string, boolean>()
 
   /** An entry that is no network allows nobody. */
   constructor(entries: readonly string[]) {
@@ -12,6 +16,15 @@ export class AllowList {
 
   /** `address` as `clientAddress` returns it. */
   allows(address: string): boolean {
+    const known = this.#answers.get(address)
+    if (known !== undefined) return known
+    if (this.#answers.size >= ANSWERS_MAX) this.#answers.clear()
+    const answer = this.#isIn(address)
+    this.#answers.set(address, answer)
+    return answer
+  }
+
+  #isIn(address: string): boolean {
     if (isIPv4(address)) return this.#list.check(address, 'ipv4')
     return isIPv6(address) && this.#list.check(address, 'ipv6')
   }

@@ -57,7 +57,7 @@ async function readData(service: NfsService, target: Target, offset: number, cou
   const { pool } = service
   // No file reaches there: what is read is nothing, and the end.
   if (offset > FILE_BYTES_MAX) return readData(service, target, FILE_BYTES_MAX, 0)
-  const pooled = pool.take(count + PADDING_BYTES_MAX)
+  const pooled = pool.take(paddedLength(count))
   try {
     const room = pooled.subarray(HEADROOM_BYTES, HEADROOM_BYTES + count)
     const result = await target.fs.read(target.file, offset, room)
@@ -68,12 +68,15 @@ async function readData(service: NfsService, target: Target, offset: number, cou
   }
 }
 
-const PADDING_BYTES_MAX = 3
+/** The next multiple of four. */
+function paddedLength(length: number): number {
+  return (length + 3) & ~3
+}
 
 /** The first `length` bytes behind the headroom, and the zeros that XDR wants behind them. */
 function padded(pooled: Buffer, length: number): Payload {
   const end = HEADROOM_BYTES + length
-  const paddedEnd = HEADROOM_BYTES + ((length + PADDING_BYTES_MAX) & ~PADDING_BYTES_MAX)
+  const paddedEnd = HEADROOM_BYTES + paddedLength(length)
   pooled.fill(0, end, paddedEnd)
   return { bytes: pooled.subarray(HEADROOM_BYTES, paddedEnd), pooled }
 }

@@ -27,8 +27,8 @@ export interface RpcServerSettings {
   readonly onError: (error: HitherError) => void
 }
 
-/** Idle buffers kept for the next calls. */
-const POOL_BYTES = 16 * MiB
+/** Idle buffers kept for the next calls: 16 of the largest, as many as one busy client has under way. */
+const POOL_BYTES = 32 * MiB
 /** How long a connection may take to end after it was cut. */
 const CUT_MS = 250
 
