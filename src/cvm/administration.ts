@@ -27,7 +27,7 @@ import {
   type VDiskRecord,
   type VmRecord,
 } from '../cluster/records.ts'
-import { filesDiskName, isHiddenDisk } from '../files/disks.ts'
+import { isHiddenDisk } from '../files/disks.ts'
 import type { Catalog, CatalogEntry, Random } from '../platform/types.ts'
 import { PAGE_ENTRIES } from '../vdisk/page-map.ts'
 import { checkExport } from './export-options.ts'
@@ -35,11 +35,6 @@ import { HIDDEN, HiddenSnapshots } from './hidden-snapshots.ts'
 import type { VDiskControl } from './port.ts'
 
 const NAME_BYTES_MAX = 255
-/** How long a vDisk that followed its user stays at least, the first time; and at most. Milliseconds. */
-const FOLLOW_HOLD_MS = 30_000
-const FOLLOW_HOLD_MS_MAX = 3_600_000
-/** After so many of those times it is as if it had never moved. */
-const FOLLOW_FORGOTTEN = 10
 
 export interface AdministrationDeps {
   readonly catalog: Catalog
@@ -79,74 +74,6 @@ export class Administration {
     }
     const root: RootRecord = emptyRoot(options.size)
     return this.addVDisk(name, options, { size: options.size, container }, root, [])
-  }
-
-  /** The vDisk that holds the files of an exported container; made when there is none. `NOT_FOUND`. */
-  async filesDisk(container: string): Promise<VDiskId> {
-    const entry = await this.catalog.get(keys.container(container))
-    const exported = entry && decodeRecord<ContainerRecord>(entry.value).export
-    if (exported === undefined)
-      throw new HitherError('NOT_FOUND', `there is no exported container ${container}`)
-    const name = filesDiskName(container)
-    const known = await this.idOf(name)
-    if (known !== undefined) return known
-    try {
-      return await this.createHiddenVDisk(name, { size: VDISK_BYTES_MAX, container })
-    } catch (error) {
-      const made = await this.idOf(name)
-      if (made === undefined) throw error
-      return made
-    }
-  }
-
-  /** The vDisk has another name from now on. `NOT_FOUND`, `ALREADY_EXISTS`. */
-  async renameVDisk(id: VDiskId, name: string): Promise<void> {
-    const entry = await this.catalog.get(keys.vdisk(id))
-    if (entry === undefined) throw new HitherError('NOT_FOUND', `there is no vDisk ${id}`)
-    const record = decodeRecord<VDiskRecord>(entry.value)
-    if (record.name === name) return
-    const result = await this.catalog.commit({
-      when: [
-        { key: entry.key, revision: entry.revision },
-        { key: keys.name(name), revision: 0 },
-      ],
-      put: [
-        { key: keys.name(name), value: encodeRecord({ id }) },
-        { key: entry.key, value: encodeRecord({ ...record, name }) },
-      ],
-      remove: [keys.name(record.name)],
-    })
-    if (!result.ok) throw new HitherError('CONFLICT', `vDisk ${record.name} was changed meanwhile; try again`)
-  }
-
-  /**
-   * The home of a vDisk without a VM follows the host that uses it, and the vDisk with it. `false` when it has followed
-   * another too short a time ago: each move doubles the time until the next, so that two hosts that use one vDisk do
-   * not tear it to and fro. What was long ago does not count.
-   */
-  async follow(id: VDiskId, node: NodeId, now: number): Promise<boolean> {
-    const entry = await this.catalog.get(keys.vdisk(id))
-    if (entry === undefined) return false
-    const record = decodeRecord<VDiskRecord>(entry.value)
-    if (record.vm !== undefined || record.node === node) return false
-    const { at, times } = record.followed ?? { at: 0, times: 0 }
-    const holdMs = times === 0 ? 0 : Math.min(FOLLOW_HOLD_MS * 2 ** (times - 1), FOLLOW_HOLD_MS_MAX)
-    if (now - at < holdMs) return false
-    await this.member(node)
-    const recent = now - at < holdMs * FOLLOW_FORGOTTEN ? times : 0
-    const next: VDiskRecord = { ...record, node, followed: { at: now, times: recent + 1 } }
-    const result = await this.catalog.commit({
-      when: [{ key: entry.key, revision: entry.revision }],
-      put: [{ key: entry.key, value: encodeRecord(next) }],
-    })
-    if (result.ok) await this.deps.handOver(id, node)
-    return result.ok
-  }
-
-  /** Removes a vDisk by its number; nothing happens when it is gone. */
-  async removeVDisk(id: VDiskId): Promise<void> {
-    const entry = await this.catalog.get(keys.vdisk(id))
-    if (entry !== undefined) await this.deleteVDisk(decodeRecord<VDiskRecord>(entry.value).name)
   }
 
   /** A writable vDisk that starts as a snapshot, or as `source` is now. */
@@ -309,11 +236,6 @@ export class Administration {
     const entry = await this.catalog.get(keys.node(node))
     if (entry === undefined) throw new HitherError('NOT_FOUND', `there is no node ${node}`)
     return decodeRecord<NodeRecord>(entry.value)
-  }
-
-  private async idOf(name: string): Promise<VDiskId | undefined> {
-    const entry = await this.catalog.get(keys.name(name))
-    return entry && decodeRecord<{ id: VDiskId }>(entry.value).id
   }
 
   private async cloneSnapshot(

@@ -11,6 +11,7 @@ import { FileService } from '../files/file-service.ts'
 import type { Platform } from '../platform/types.ts'
 import type { OwnedVDisk } from '../vdisk/owned-vdisk.ts'
 import { Administration } from './administration.ts'
+import { FileAdministration } from './file-administration.ts'
 import type { StoragePort } from './port.ts'
 import type { Space } from './space.ts'
 import { WriteSession } from './write-session.ts'
@@ -111,6 +112,7 @@ async function endOf(served: Served): Promise<void> {
 class ClusterDisks implements Disks {
   private readonly deps: FileServicesDeps
   private readonly administration: Administration
+  private readonly files: FileAdministration
   private sessions = 0
 
   constructor(deps: FileServicesDeps) {
@@ -122,6 +124,11 @@ class ClusterDisks implements Disks {
       control: (vdisk, request) => port.control(vdisk, request),
       handOver,
     })
+    this.files = new FileAdministration({
+      catalog: platform.catalog,
+      administration: this.administration,
+      handOver,
+    })
   }
 
   *all(): Iterable<VDiskRecord> {
@@ -130,6 +137,10 @@ class ClusterDisks implements Disks {
 
   record(vdisk: VDiskId): VDiskRecord | undefined {
     return this.deps.vdisks.value(keys.vdisk(vdisk))
+  }
+
+  refresh(vdisk: VDiskId): Promise<void> {
+    return this.learn(vdisk)
   }
 
   onChange(changed: (record: VDiskRecord | undefined) => void): () => void {
@@ -143,12 +154,12 @@ class ClusterDisks implements Disks {
   }
 
   async rename(vdisk: VDiskId, name: string): Promise<void> {
-    await this.administration.renameVDisk(vdisk, name)
+    await this.files.renameVDisk(vdisk, name)
     await this.learn(vdisk)
   }
 
   async remove(vdisk: VDiskId): Promise<void> {
-    await this.administration.removeVDisk(vdisk)
+    await this.files.removeVDisk(vdisk)
     await this.learn(vdisk)
   }
 

@@ -40,6 +40,7 @@ import {
 import { RecordsView } from '../cluster/records-view.ts'
 import { Administration, vdiskInfo } from '../cvm/administration.ts'
 import type { Cvm } from '../cvm/cvm.ts'
+import { FileAdministration } from '../cvm/file-administration.ts'
 import { homeOf } from '../cvm/homing.ts'
 import { WriteSession } from '../cvm/write-session.ts'
 import { isHiddenDisk } from '../files/disks.ts'
@@ -51,7 +52,7 @@ import { EmbeddedNode } from './node.ts'
 import { addNodeRecord, changeNodeRecord, removeNodeRecord } from './node-records.ts'
 import { openRealWorld } from './real-world.ts'
 import { type ResolvedSettings, resolveSettings } from './settings.ts'
-import { clusterStats, clusterStatus, type View } from './stats.ts'
+import { clusterSpace, clusterStats, clusterStatus, type View } from './stats.ts'
 import { Turns, VDiskHandle } from './vdisk-handle.ts'
 import type { World } from './world.ts'
 
@@ -94,6 +95,7 @@ export class EmbeddedCluster implements Cluster {
   private readonly turns: Turns
   private readonly log: BoundedEvents<ClusterEvent>
   private readonly administration: Administration
+  private readonly fileAdministration: FileAdministration
   private observer!: Membership
   private vdisks!: RecordsView<VDiskRecord>
   private owners!: RecordsView<OwnerRecord>
@@ -123,6 +125,11 @@ export class EmbeddedCluster implements Cluster {
         (this.homeMember(vdisk) ?? this.anyMember()).path.run((port) => port.control(vdisk, request)),
       handOver: (vdisk, to) => this.handOver(vdisk, to),
     })
+    this.fileAdministration = new FileAdministration({
+      catalog: world.catalog,
+      administration: this.administration,
+      handOver: (vdisk, to) => this.handOver(vdisk, to),
+    })
   }
 
   async start(): Promise<void> {
@@ -140,12 +147,13 @@ export class EmbeddedCluster implements Cluster {
     this.vms.onChange(() => this.followVms())
     this.hostFiles = new HostFiles({
       administration: this.administration,
+      fileAdministration: this.fileAdministration,
       clock,
       random,
       owners: this.owners,
       openDisk: (node, vdisk, size) => this.openForFile(this.member(node), vdisk, size),
       onUsed: (node, vdisk) => this.follow(node, vdisk),
-      space: () => this.space(),
+      space: () => clusterSpace(this.view()),
     })
     this.fileDisks = new FileDisks({
       containers: () => this.administration.listContainers(),
@@ -587,22 +595,13 @@ export class EmbeddedCluster implements Cluster {
     const path = this.members.get(node)?.path
     if (isHome || !isHiddenDisk(record.name) || path?.target !== node || this.following.has(vdisk)) return
     this.following.add(vdisk)
-    this.administration
+    this.fileAdministration
       .follow(vdisk, node, this.world.clock.wall())
       .catch((error: unknown) => {
         const { message, code } = asHitherError(error)
         this.emit({ type: 'error', where: `${node}: moving the vDisk of a file`, message, code })
       })
       .finally(() => this.following.delete(vdisk))
-  }
-
-  private space(): { sizeBytes: number; usedBytes: number } {
-    const sum = { sizeBytes: 0, usedBytes: 0 }
-    for (const { ssd, hdd } of Object.values(this.stats().nodes)) {
-      sum.sizeBytes += ssd.sizeBytes + hdd.sizeBytes
-      sum.usedBytes += ssd.usedBytes + hdd.usedBytes
-    }
-    return sum
   }
 
   private assertOpen(): void {

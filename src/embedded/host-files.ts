@@ -5,6 +5,7 @@ import type { NodeId, VDiskId } from '../base/units.ts'
 import { keys, type OwnerRecord } from '../cluster/records.ts'
 import type { RecordsView } from '../cluster/records-view.ts'
 import type { Administration } from '../cvm/administration.ts'
+import type { FileAdministration } from '../cvm/file-administration.ts'
 import type { HostPath } from '../cvm/host-path.ts'
 import { FILES_MAX } from '../files/limits.ts'
 import type { Clock, Random } from '../platform/types.ts'
@@ -12,6 +13,7 @@ import { HostFileSystem } from './host-file-system.ts'
 
 export interface HostFilesDeps {
   readonly administration: Administration
+  readonly fileAdministration: FileAdministration
   readonly clock: Clock
   readonly random: Random
   readonly owners: RecordsView<OwnerRecord>
@@ -64,8 +66,8 @@ export class HostFiles {
   }
 
   private async open(node: NodeId, path: HostPath, container: string): Promise<HostFileSystem> {
-    const { administration, clock, random, owners, openDisk, onUsed, space } = this.deps
-    const id = await administration.filesDisk(container)
+    const { fileAdministration, clock, random, owners, openDisk, onUsed, space } = this.deps
+    const id = await fileAdministration.filesDisk(container)
     const policy = await this.policyOf(container)
     const verifierOf = (generation: number) => verifier(id, policy.durability === 'sync' ? 0 : generation)
     const generationOf = (vdisk: VDiskId | undefined) =>

@@ -115,6 +115,18 @@ export function clusterStatus(view: View): ClusterStatus {
   }
 }
 
+/** Bytes of all devices together, all copies counted. */
+export function clusterSpace(view: View): TierStats {
+  let usedBytes = 0
+  let sizeBytes = 0
+  for (const member of view.members.values()) {
+    const { ssd, hdd } = tiersOf(member)
+    usedBytes += ssd.usedBytes + hdd.usedBytes
+    sizeBytes += ssd.sizeBytes + hdd.sizeBytes
+  }
+  return { usedBytes, sizeBytes }
+}
+
 /** A copy counts while its node is alive. */
 export function validCopies(record: EgroupRecord, isAlive: (node: NodeId) => boolean): number {
   return record.copies.filter((copy) => isAlive(copy.node)).length

@@ -42,6 +42,15 @@ export class DiskAdoption {
     this.#stop()
   }
 
+  /** When the table was loaded: a vDisk that the catalog has not told of yet must not be taken for one that is gone. */
+  async catchUp(): Promise<void> {
+    const unheard: VDiskId[] = []
+    for (const { place } of this.#table.inodes()) {
+      if (place.kind === 'disk' && this.#disks.record(place.vdisk) === undefined) unheard.push(place.vdisk)
+    }
+    await Promise.all(unheard.map((vdisk) => this.#disks.refresh(vdisk)))
+  }
+
   /** Brings the table in line with the catalog, in this turn; the caller commits. */
   look(): void {
     if (!this.#due) return

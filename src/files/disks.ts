@@ -6,6 +6,8 @@ export interface Disks {
   /** Records of all vDisks, as far as the catalog has told; in no order. */
   all(): Iterable<VDiskRecord>
   record(vdisk: VDiskId): VDiskRecord | undefined
+  /** Asks the catalog, which may not have told of the vDisk yet. */
+  refresh(vdisk: VDiskId): Promise<void>
   /** Calls when a record changed, came or went. Returns what ends that. */
   onChange(changed: (record: VDiskRecord | undefined) => void): () => void
   /** A vDisk with this name, whose data should be near `node`. */

@@ -16,12 +16,12 @@
  * A slot is erased when it is given up, and used again only after that.
  */
 import type { FileChanges, FileId, FileTime, RequestKey } from '../api.ts'
-import { KeyedMutex } from '../base/queue.ts'
 import type { NodeId, VDiskId } from '../base/units.ts'
 import { alignUp } from '../base/units.ts'
 import type { Disks } from './disks.ts'
 import { fileError } from './file-error.ts'
 import type { FileTable } from './file-table.ts'
+import { FileTurns } from './file-turns.ts'
 import { attributesOf, type Inode, NO_PLACE } from './inode.ts'
 import { CAPACITY_BYTES_MIN, FILE_BYTES_MAX, LOOSE_BYTES, SLOT_BYTES, SLOTS_START } from './limits.ts'
 import type { DiskPlace, FileAnswer, FileRequest } from './messages.ts'
@@ -53,9 +53,7 @@ export interface FileDataDeps {
 
 export class FileData {
   readonly #deps: FileDataDeps
-  readonly #locks = new KeyedMutex<FileId>()
-  /** Writes under way that do not hold the lock any more. */
-  readonly #writes = new Map<FileId, Set<Promise<void>>>()
+  readonly #turns = new FileTurns()
   #disksMade = 0
 
   constructor(deps: FileDataDeps) {
@@ -79,9 +77,8 @@ export class FileData {
   }
 
   /** Writes to a small file. One that has a vDisk, or would need one, is left alone. */
-  async write(request: Asked<'write'>, finish: Finish, key: RequestKey | undefined): Promise<FileAnswer> {
-    const started = await this.#locks.run(request.file, () => this.#startWrite(request, finish, key))
-    return started.done
+  write(request: Asked<'write'>, finish: Finish, key: RequestKey | undefined): Promise<FileAnswer> {
+    return this.#turns.write(request.file, () => this.#startWrite(request, finish, key))
   }
 
   /** Under the file's lock, which writes hold only until they are on their way. */
@@ -98,7 +95,7 @@ export class FileData {
     const end = offset + data.length
     if (end > SLOT_BYTES) throw fileError('OUT_OF_RANGE', 'the file must be extended first')
     table.assertRoom()
-    if (inode.place.kind === 'none' || offset > inode.size) await this.#writesEnded(file)
+    if (inode.place.kind === 'none' || offset > inode.size) await this.#turns.writesEnded(file)
     this.#assertThere(inode)
     const taken = inode.place.kind === 'slot' ? undefined : table.newSlot()
     const slot = inode.place.kind === 'slot' ? inode.place.slot : taken!.slot
@@ -124,40 +121,12 @@ export class FileData {
     if (taken === undefined && offset > inode.size) await slots.erase(at + inode.size, offset - inode.size)
     if (taken !== undefined && table.find(file) !== inode) table.slots.freed(slot)
     this.#assertThere(inode)
-    const done = write()
-    this.#noteWrite(file, done)
-    return { done }
-  }
-
-  #noteWrite(file: FileId, done: Promise<unknown>): void {
-    const writes = this.#writes.get(file) ?? new Set()
-    this.#writes.set(file, writes)
-    const ended = done.then(
-      () => {},
-      () => {},
-    )
-    writes.add(ended)
-    void ended.then(() => {
-      writes.delete(ended)
-      if (writes.size === 0 && this.#writes.get(file) === writes) this.#writes.delete(file)
-    })
-  }
-
-  async #writesEnded(file: FileId): Promise<void> {
-    await Promise.all(this.#writes.get(file) ?? [])
-  }
-
-  /** Runs what no write to the file may run beside. */
-  #alone<T>(file: FileId, work: () => Promise<T>): Promise<T> {
-    return this.#locks.run(file, async () => {
-      await this.#writesEnded(file)
-      return work()
-    })
+    return { done: write() }
   }
 
   /** Sees to a vDisk, and to a size of `end` at least. */
   extend(request: Asked<'extend'>, finish: Finish): Promise<FileAnswer> {
-    return this.#alone(request.file, async () => {
+    return this.#turns.alone(request.file, async () => {
       const inode = this.#regular(request.file)
       checkSize(request.end)
       await this.#prepareDisk(inode, Math.max(request.end, inode.size), request.node)
@@ -183,12 +152,12 @@ export class FileData {
       }
       return this.#setAll(inode, changes, request.node, finish)
     }
-    return changes.size === undefined ? apply() : this.#alone(request.file, apply)
+    return changes.size === undefined ? apply() : this.#turns.alone(request.file, apply)
   }
 
   /** For `createFile` on a file that is there. */
   setSize(file: FileId, size: number, node: NodeId, finish: (inode: Inode) => Promise<void>): Promise<void> {
-    return this.#alone(file, async () => {
+    return this.#turns.alone(file, async () => {
       const inode = this.#regular(file)
       await this.#setAll(inode, { size }, node, () => finish(inode))
     })

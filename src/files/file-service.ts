@@ -96,6 +96,7 @@ export class FileService {
       deps,
       await FileTable.load(log, deps.clock, deps.random, deps.assertSpace),
     )
+    await service.#adoption.catchUp()
     service.#sweep()
     return service
   }

@@ -1,4 +1,7 @@
 /** The file system of a container through the public API: what every operation does, and how it fails. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Cluster, FileSystem } from '../../src/api.ts'
 import { KiB, MiB } from '../../src/base/units.ts'
@@ -127,4 +130,29 @@ describe('files as disks', () => {
     expect(listed).toContainEqual(['default/disks/here', 3 * MiB + 3])
     expect(listed.map(([each]) => each)).not.toContain('moved')
   })
+})
+
+test('files are there after the cluster was closed and opened again', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'hither-files-'))
+  try {
+    const settings = { nodes: 2, ssdBytes: 256 * MiB, hddBytes: 0 }
+    const first = await openCluster(`file:${folder}`, settings)
+    const before = await first.files('node-1').fileSystem('default')
+    const { file } = await before.createFile(ROOT, name('kept'), { mode: 0o600 }, { how: 'guarded' })
+    await before.write(file.id, 2 * MiB, Buffer.from('end'))
+    const { file: small } = await before.createFile(ROOT, Buffer.from([0xff, 0x0a]), {}, { how: 'guarded' })
+    await before.write(small.id, 0, Buffer.from('raw name'))
+    await first.close()
+    const second = await openCluster(`file:${folder}`)
+    const after = await second.files('node-2').fileSystem('default')
+    expect(after.id).toBe(before.id)
+    expect(await after.getAttributes(file.id, file.birth)).toMatchObject({ mode: 0o600, size: 2 * MiB + 3 })
+    expect((await content(file.id, 3 * MiB, after)).subarray(2 * MiB).toString()).toBe('end')
+    const { entries } = await after.list(ROOT, 0, 10)
+    expect([...entries[1]!.name]).toEqual([0xff, 0x0a])
+    expect((await content(small.id, 100, after)).toString()).toBe('raw name')
+    await second.close()
+  } finally {
+    await rm(folder, { recursive: true })
+  }
 })
