@@ -145,13 +145,15 @@ export class Connection implements RecordSink {
       this.#settings.onError(asHitherError(error))
       settled(undefined)
     }
+    let results: WriteResults | Promise<WriteResults>
     try {
-      const results = this.#start(call)
-      if (typeof results === 'function') settled(results)
-      else results.then(settled, failed)
+      results = this.#start(call)
     } catch (error) {
       failed(error)
+      return
     }
+    if (typeof results === 'function') settled(results)
+    else results.then(settled, failed)
   }
 
   #start({ header, credentials, args, prepared }: Accepted): WriteResults | Promise<WriteResults> {

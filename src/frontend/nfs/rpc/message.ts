@@ -34,9 +34,6 @@ export const AUTH_SHORT = 2
 /** Longest body of a credential or verifier. */
 export const AUTH_BYTES_MAX = 400
 
-/** Bytes of an answer before its results: xid, REPLY, MSG_ACCEPTED, empty verifier, status. */
-export const ACCEPTED_BYTES = 24
-
 /** The header of a call, as it came: nothing is judged but that it is one. */
 export interface CallHeader {
   readonly xid: number
