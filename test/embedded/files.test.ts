@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { Cluster, FileSystem } from '../../src/api.ts'
 import { KiB, MiB } from '../../src/base/units.ts'
 import { openCluster } from '../../src/index.ts'
@@ -98,6 +98,16 @@ describe('files of a container', () => {
     await fs.remove(ROOT, name('vm-disk'))
     expect((await cluster.listVDisks()).map((info) => info.name)).not.toContain('vm-disk')
   })
+})
+
+test('a disk that is deleted takes its file along', async () => {
+  await (await cluster.createVDisk('short-lived', { size: 1 * MiB })).close()
+  const { file } = await fs.lookup(ROOT, name('short-lived'))
+  await cluster.deleteVDisk('short-lived')
+  await vi.waitFor(async () => {
+    await expect(fs.lookup(ROOT, name('short-lived'))).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  })
+  await expect(fs.getAttributes(file.id)).rejects.toMatchObject({ code: 'FILE_STALE' })
 })
 
 describe('files as disks', () => {

@@ -78,7 +78,7 @@ describe('a request that comes again', () => {
           fc.record({
             hosts: fc.array(fc.nat({ max: 2 }), { minLength: 1, maxLength: 3 }),
             late: fc.array(fc.nat({ max: 50 }), { maxLength: 2 }),
-            fail: fc.option(fc.record({ afterMs: fc.nat({ max: 8 }) }), { freq: 3 }),
+            fail: fc.option(fc.record({ afterMs: fc.nat({ max: 8 }), hang: fc.boolean() }), { freq: 3 }),
           }),
           { minLength: steps.length, maxLength: steps.length },
         ),
@@ -91,7 +91,7 @@ describe('a request that comes again', () => {
             for (const [at, step] of steps.entries()) {
               const { hosts: through, late, fail } = plan[at]!
               const key = { high: 9, low: at }
-              if (fail !== null) under.push(failOwner(sim, fail.afterMs))
+              if (fail !== null) under.push(failOwner(sim, fail.afterMs, fail.hang))
               const sent = through.map((host) => outcome(step(hosts[host]!, key)))
               const got = await Promise.all(sent)
               expect(plain(got[0])).toBe(expected.answers[at])
@@ -117,15 +117,20 @@ describe('a request that comes again', () => {
   })
 })
 
-/** The CVM that owns the files disk dies, and comes back. */
-async function failOwner(sim: Awaited<ReturnType<typeof openSimCluster>>, afterMs: number): Promise<void> {
+/** The CVM that owns the files disk dies, or stops answering until its lease is over, and comes back. */
+async function failOwner(
+  sim: Awaited<ReturnType<typeof openSimCluster>>,
+  afterMs: number,
+  hang: boolean,
+): Promise<void> {
   await sim.world.clock.sleep(afterMs)
   for (const node of sim.cluster.nodes) {
     const cvm = sim.cvm(node)
     if (cvm === undefined) continue
     for (const vdisk of cvm.ownership.owned()) {
       if (!vdisk.name.startsWith('.files/')) continue
-      await sim.cluster.failCvm(node).catch(() => {})
+      await sim.cluster.failCvm(node, { hang }).catch(() => {})
+      if (hang) await sim.world.clock.sleep(700)
       await sim.cluster.recoverCvm(node).catch(() => {})
       return
     }
