@@ -41,6 +41,11 @@ const REBUILD_SOON_MS = 1_000
 const MOVE_SOON_MS = 300
 /** A reclaim that met a change of the cluster is tried again once in the same scan, after this time. Milliseconds. */
 const RECLAIM_AGAIN_MS = 200
+/** Longest time that a write without room waits for a reclaim. Milliseconds. */
+const ROOM_PATIENCE_MS = 5_000
+/** A reclaim that got nothing back is tried again after so long, and after so many times what it took. */
+const ROOM_AGAIN_MS = 250
+const ROOM_AGAIN_TIMES = 4
 /** A reclaim that the volume of writes asks for runs so long after. Milliseconds. */
 const RECLAIM_SOON_MS = 20
 
@@ -71,6 +76,8 @@ export class Curator {
   /** Something has changed since the last scan began. */
   private changed = true
   private readonly sealed = new SealedVolume()
+  private makingRoom: Promise<boolean> | undefined
+  private noRoomUntil = 0
   private readonly downSince = new Map<NodeId, number>()
   private readonly unsubscribe: Array<() => void> = []
   private readonly timers = new Map<string, () => void>()
@@ -155,6 +162,42 @@ export class Curator {
   /** Every scan once, to its end, on behalf of the whole cluster. Rejects only when nothing could be done. */
   runAll(): Promise<CuratorReport> {
     return this.lead(() => this.scan(true))
+  }
+
+  /**
+   * A write found no node with room: one reclaim for all that ask meanwhile. `true` when it got space back; `false` when
+   * there is none to get, when the last try is too fresh, or when it takes too long for a client to wait.
+   */
+  makeRoom(): Promise<boolean> {
+    const { clock } = this.context.platform
+    if (this.stopped || this.settings.curatorIntervalMs === 0) return Promise.resolve(false)
+    if (this.makingRoom === undefined) {
+      if (clock.now() < this.noRoomUntil) return Promise.resolve(false)
+      this.makingRoom = this.reclaimForRoom().finally(() => {
+        this.makingRoom = undefined
+      })
+    }
+    const made = this.makingRoom
+    return new Promise((resolve) => {
+      const cancel = clock.after(ROOM_PATIENCE_MS, () => resolve(false))
+      void made.then((gotSome) => {
+        cancel()
+        resolve(gotSome)
+      })
+    })
+  }
+
+  private async reclaimForRoom(): Promise<boolean> {
+    const { clock } = this.context.platform
+    const startedAt = clock.now()
+    this.sealed.reset()
+    const freed = await this.lead(() => this.reclaim.run(this.pace(true))).then(
+      (result) => result.reclaimedBytes,
+      () => 0,
+    )
+    const now = clock.now()
+    if (freed === 0) this.noRoomUntil = now + Math.max(ROOM_AGAIN_MS, ROOM_AGAIN_TIMES * (now - startedAt))
+    return freed > 0
   }
 
   /** Takes everything off `node`; see drain.ts. Not on the node's own CVM. */

@@ -206,6 +206,7 @@ export class Cvm implements StoragePort {
         onHit: (egroup, ref) => this.reclaimGuard.note(egroup, ref),
         onFingerprints: (hi, lo, egroup, ref) => this.gossip.add(hi, lo, egroup, ref),
         observer: this.localiser,
+        makeRoom: () => this.curator.makeRoom(),
         onDeposed: () => {},
         onError: (where, error) => this.reportError(where, error),
       },

@@ -53,6 +53,8 @@ export interface VDiskServices {
   /** New fingerprints that are durable now, for the peers' indexes. */
   readonly onFingerprints: (hi: number, lo: number, egroup: number, ref: number) => void
   readonly observer: ReadObserver
+  /** No node has room for a write: `true` when space has been got back since, and it is worth trying again. */
+  readonly makeRoom: () => Promise<boolean>
   /** The vDisk has to be given up: another CVM owns it, or the log's end is unknown. */
   readonly onDeposed: (id: number, error: unknown) => void
   readonly onError: (where: string, error: unknown) => void

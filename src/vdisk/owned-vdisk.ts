@@ -113,6 +113,7 @@ export class OwnedVDisk {
       reducer,
       reads: this.reads,
       throttle: () => this.throttle(),
+      makeRoom: services.makeRoom,
     })
   }
 

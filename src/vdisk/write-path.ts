@@ -8,6 +8,7 @@
  *      in one frame, so after a crash it is there whole or not at all.
  */
 
+import { codeOf } from '../base/errors.ts'
 import { Semaphore } from '../base/queue.ts'
 import { RangeLock } from '../base/range-lock.ts'
 import { BLOCK_BYTES, BLOCKS_PER_VBLOCK } from '../base/units.ts'
@@ -32,6 +33,8 @@ export interface WritePathDeps {
   readonly reads: ReadPath
   /** Waits when too many leaves are dirty. */
   readonly throttle: () => Promise<void> | undefined
+  /** Gets space back, if there is some; `false`: there is none. */
+  readonly makeRoom: () => Promise<boolean>
 }
 
 export class WritePath {
@@ -135,7 +138,7 @@ export class WritePath {
     sync: boolean,
     use: SpaceUse,
   ): Promise<void> {
-    if (end - start <= PLAN_BLOCKS_MAX) return this.writePiece(start, end, data, 0, sync, use)
+    if (end - start <= PLAN_BLOCKS_MAX) return this.placePiece(start, end, data, 0, sync, use)
     const ahead: Array<Promise<void>> = []
     let failure: unknown
     const track = (piece: Promise<void>) => {
@@ -147,11 +150,30 @@ export class WritePath {
     }
     for (let from = start; from < end && failure === undefined; from += PLAN_BLOCKS_MAX) {
       const to = Math.min(end, from + PLAN_BLOCKS_MAX)
-      track(this.writePiece(from, to, data, (from - start) * BLOCK_BYTES, sync, use))
+      track(this.placePiece(from, to, data, (from - start) * BLOCK_BYTES, sync, use))
       if (ahead.length >= PIECES_AHEAD_MAX) await ahead.shift()
     }
     await Promise.all(ahead)
     if (failure !== undefined) throw failure
+  }
+
+  /**
+   * Writes a piece; when no node has room for it, again after a reclaim that got some. Nothing of the piece is held while it
+   * waits: the reclaim waits for pieces under way.
+   */
+  private placePiece(
+    start: number,
+    end: number,
+    data: Uint8Array,
+    dataOffset: number,
+    sync: boolean,
+    use: SpaceUse,
+  ): Promise<void> {
+    const write = () => this.writePiece(start, end, data, dataOffset, sync, use)
+    return write().catch(async (error: unknown) => {
+      if (codeOf(error) !== 'NO_SPACE' || !(await this.deps.makeRoom())) throw error
+      return write()
+    })
   }
 
   private async writePiece(

@@ -45,3 +45,36 @@ test('overwrites of more than the cluster holds go on between two scans', async 
   expect(await disk.read(3 * MiB, 4096)).toEqual(data.subarray(0, 4096))
   expect(cluster.stats().storedBytes).toBeLessThan(200 * MiB)
 })
+
+test(
+  'a write that finds no room waits for a reclaim; without anything to get back it is refused',
+  { retry: 2 },
+  async () => {
+    await using cluster = await openCluster('memory:', {
+      nodes: 3,
+      rf: 2,
+      ssdBytes: 64 * MiB,
+      hddBytes: 0,
+      curatorIntervalMs: 600_000,
+    })
+    await cluster.createContainer('plain', { rf: 2, compression: false, dedupe: false })
+    const disk = await cluster.createVDisk('d', { size: 256 * MiB, container: 'plain' })
+    const data = new Uint8Array(MiB)
+    let written = 0
+    let code: unknown
+    try {
+      for (; written < 256; written++) {
+        data.fill(written + 1)
+        await disk.write(written * MiB, data)
+      }
+    } catch (error) {
+      code = (error as { code?: unknown }).code
+    }
+    expect(code).toBe('NO_SPACE')
+    await disk.trim(0, 24 * MiB)
+    // By then the reclaim that got nothing is no longer fresh. Nothing else runs: the write makes the room that it needs.
+    await new Promise((resolve) => setTimeout(resolve, 2_000))
+    for (let i = 0; i < 8; i++) await disk.write(i * MiB, data)
+    expect(await disk.read(7 * MiB, 4096)).toEqual(data.subarray(0, 4096))
+  },
+)
