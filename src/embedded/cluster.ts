@@ -505,6 +505,7 @@ export class EmbeddedCluster implements Cluster {
       session: new WriteSession(`${this.observer.incarnation}/${++this.opened}`, info.generation),
       administration: this.administration,
       size,
+      catchUp: () => this.vdisks.refresh(keys.vdisk(info.id)),
       count: (bytes) => {
         if (handle.isLocal) this.internalBytes += bytes
       },

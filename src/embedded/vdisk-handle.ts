@@ -44,8 +44,10 @@ export interface HandleDeps {
   readonly track: DiskTrack
   readonly session: WriteSession
   readonly administration: Administration
-  /** Size now. */
+  /** Size now, as far as this process has heard. */
   readonly size: () => number
+  /** Hears of every change of the vDisk's record that was committed before. */
+  readonly catchUp: () => Promise<unknown>
   /** Bytes that went over the path. */
   readonly count: (bytes: number) => void
   readonly onClose: (handle: VDiskHandle) => void
@@ -153,6 +155,8 @@ export class VDiskHandle implements VDisk {
     checkSize(size)
     const request = { type: 'resize', size, discardData: options?.discardData === true } as const
     await this.io((port) => port.control(this.deps.id, request))
+    // The watch that tells the size may lag: whoever was told that the disk is larger may use what was added.
+    await this.deps.catchUp()
   }
 
   async snapshot(name: string): Promise<SnapshotInfo> {
