@@ -1,6 +1,6 @@
 /**
  * Goal 8: what an IO costs as a store grows. The large store is written with duplicates, whose data is stored once and
- * whose map is as real as any; by default it is small, `--long` takes the sizes of the goal as far as memory goes.
+ * whose map is a real one; by default it is small, `--long` takes the sizes of the goal as far as memory goes.
  */
 import { CandidateIndex } from '../../src/dedupe/candidate-index.ts'
 import { GiB, KiB, MiB, openCluster, type VDisk } from '../../src/index.ts'

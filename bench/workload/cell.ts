@@ -27,7 +27,7 @@ const ALONE: Axes = {
 
 /** The middle, at each location. */
 export function middleCells(options: BenchOptions): Cell[] {
-  return cross(axesOf(options, { ...only(MIDDLE), location: ALONE.location }))
+  return cross(axesOf(options, { ...alone(MIDDLE), location: ALONE.location }))
 }
 
 /**
@@ -35,7 +35,7 @@ export function middleCells(options: BenchOptions): Cell[] {
  * that is given on the command line is crossed with all others that are.
  */
 export function sweptCells(options: BenchOptions): Cell[] {
-  const asked = axesOf(options, { ...only(MIDDLE), location: ALONE.location })
+  const asked = axesOf(options, { ...alone(MIDDLE), location: ALONE.location })
   const given = options.rf ?? options.services ?? options.depth ?? options.data
   if (given !== undefined) return cross(asked)
   if (options.long) {
@@ -61,7 +61,7 @@ function axesOf(options: BenchOptions, otherwise: Axes): Axes {
   }
 }
 
-function only(cell: Cell): Axes {
+function alone(cell: Cell): Axes {
   const { location, rf, services, depth, data } = cell
   return { location: [location], rf: [rf], services: [services], depth: [depth], data: [data] }
 }
