@@ -32,14 +32,14 @@ export const SLOW_MARK: Edit = {
 }
 
 /**
- * One commit in ten stands on its way until its client has given up on it, and arrives behind later ones: as on a
+ * One commit of a CVM in ten stands on its way until its client has given up on it, and arrives behind later ones: as on a
  * connection that comes to life again.
  */
 export const LATE_COMMITS: Edit = {
   file: 'platform/sim/sim-catalog-client.ts',
   find: '    const answer = outcomeOf(() => call.serve(server, call))\n',
   replace:
-    '    if (!call.repeats && drawUnit(random) < 0.1) {\n' +
+    "    if (!call.repeats && this.name !== 'hosts' && drawUnit(random) < 0.1) {\n" +
     '      const lateMs = timing.timeoutMs + 8_000 * drawUnit(random)\n' +
     '      this.#world.loop.after(lateMs, () => outcomeOf(() => call.serve(server, call)))\n' +
     '      return\n    }\n    const answer = outcomeOf(() => call.serve(server, call))\n',
