@@ -42,7 +42,7 @@ const MOVE_SOON_MS = 300
 /** A reclaim that met a change of the cluster is tried again once in the same scan, after this time. Milliseconds. */
 const RECLAIM_AGAIN_MS = 200
 /** Longest time that a write without room waits for a reclaim. Milliseconds. */
-const ROOM_PATIENCE_MS = 5_000
+const ROOM_PATIENCE_MS = 30_000
 /** A reclaim that got nothing back is tried again after so long, and after so many times what it took. */
 const ROOM_AGAIN_MS = 250
 const ROOM_AGAIN_TIMES = 4
@@ -320,7 +320,7 @@ export class Curator {
   private reclaimSoon(): void {
     this.arm('reclaim', RECLAIM_SOON_MS, () => {
       this.sealed.reset()
-      if (this.leads()) void this.inBackground('reclaim', () => this.reclaim.run(this.pace(false)))
+      if (this.leads()) void this.inBackground('reclaim', () => this.reclaim.run(this.pace(false), 'lazy'))
     })
   }
 

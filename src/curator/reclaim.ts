@@ -66,7 +66,7 @@ import {
   type RunHeader,
 } from './reclaim-wire.ts'
 import { encodeSlotSets, SlotSets } from './slot-sets.ts'
-import { type Suspect, Sweep, type SweepResult } from './sweep.ts'
+import { type Eagerness, type Suspect, Sweep, type SweepResult } from './sweep.ts'
 
 /** Calls that only wait for a CVM to get its bookkeeping done. Milliseconds. */
 const STEP_TIMEOUT_MS = 30_000
@@ -110,8 +110,11 @@ export class Reclaim {
     this.sweep = new Sweep(context)
   }
 
-  /** One run at a time, by the leader. Never rejects: what went wrong is in `incomplete`. @param pace of the sweep. */
-  async run(pace: Pace): Promise<ReclaimResult> {
+  /**
+   * One run at a time, by the leader. Never rejects: what went wrong is in `incomplete`.
+   * @param pace of the sweep, and how much must be dead for it to rewrite an egroup
+   */
+  async run(pace: Pace, eagerness: Eagerness = 'eager'): Promise<ReclaimResult> {
     const { catalog } = this.context.platform
     let result: SweepResult = { reclaimedBytes: 0, removedEgroups: 0, compactedEgroups: 0 }
     try {
@@ -123,7 +126,7 @@ export class Reclaim {
       } finally {
         await this.tellAll(cvms, METHOD.endReclaim, { run } satisfies RunHeader).catch(() => {})
       }
-      result = await this.sweep.run(judged.suspects, judged.inventories, pace)
+      result = await this.sweep.run(judged.suspects, judged.inventories, pace, eagerness)
       return result
     } catch (cause) {
       const error = asHitherError(cause)

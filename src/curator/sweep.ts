@@ -16,8 +16,14 @@ import type { CuratorContext } from './context.ts'
 import type { Pace } from './pace.ts'
 import type { HeldCopy } from './reclaim-wire.ts'
 
-/** A copy is rewritten when its live slots are less than this part of its log. */
-const COMPACT_BELOW = 0.7
+/**
+ * A copy is rewritten when its live slots are less than this part of its log. `eager`: to get back what there is. `lazy`:
+ * while there is room, an egroup that is being overwritten had better be left until little of it lives: a rewrite of 70 %
+ * writes 2.3 bytes for each that it gets back, one of 35 % writes 0.5.
+ */
+const COMPACT_BELOW = { eager: 0.7, lazy: 0.35 } as const
+
+export type Eagerness = keyof typeof COMPACT_BELOW
 const SWEEPS_AT_ONCE = 4
 
 /** An egroup with dead slots. */
@@ -39,7 +45,7 @@ type Inventories = ReadonlyMap<NodeId, ReadonlyMap<EgroupId, HeldCopy>>
 export class Sweep {
   private readonly context: CuratorContext
   /** Egroup → live slots when it was found not worth a rewrite: it is not looked at again while they are as many. */
-  private kept = new Map<EgroupId, number>()
+  private kept = new Map<EgroupId, { readonly live: number; readonly eagerness: Eagerness }>()
 
   constructor(context: CuratorContext) {
     this.context = context
@@ -49,9 +55,10 @@ export class Sweep {
     suspects: ReadonlyMap<EgroupId, Suspect>,
     inventories: Inventories,
     pace: Pace,
+    eagerness: Eagerness,
   ): Promise<SweepResult> {
     const result = { reclaimedBytes: 0, removedEgroups: 0, compactedEgroups: 0 }
-    const kept = new Map<EgroupId, number>()
+    const kept: typeof this.kept = new Map()
     await atOnce(suspects, SWEEPS_AT_ONCE, async ([egroup, { revision, live }]) => {
       this.context.proceed()
       if (live.count === 0) {
@@ -60,8 +67,11 @@ export class Sweep {
           result.reclaimedBytes += copies.get(egroup)?.allocatedBytes ?? 0
         }
         result.removedEgroups++
-      } else if (this.kept.get(egroup) === live.count || !(await this.isWorthIt(egroup, live, inventories))) {
-        kept.set(egroup, live.count)
+      } else if (
+        this.isKnown(egroup, live.count, eagerness) ||
+        !(await this.isWorthIt(egroup, live, inventories, eagerness))
+      ) {
+        kept.set(egroup, { live: live.count, eagerness })
       } else {
         const { freedBytes, readBytes } = await this.compact(egroup, live)
         await pace.spent(readBytes)
@@ -93,8 +103,19 @@ export class Sweep {
     await Promise.allSettled(this.reachable(record).map((node) => stores.of(node).dropCopy(egroup)))
   }
 
+  /** It was not worth it when it was last looked at, and is as it was then. */
+  private isKnown(egroup: EgroupId, live: number, eagerness: Eagerness): boolean {
+    const before = this.kept.get(egroup)
+    return before?.live === live && (before.eagerness === 'eager' || eagerness === 'lazy')
+  }
+
   /** By the largest copy; they are the same, unless one missed an earlier compaction. */
-  private async isWorthIt(egroup: EgroupId, live: Bitset, inventories: Inventories): Promise<boolean> {
+  private async isWorthIt(
+    egroup: EgroupId,
+    live: Bitset,
+    inventories: Inventories,
+    eagerness: Eagerness,
+  ): Promise<boolean> {
     const { directory, stores } = this.context
     const record = directory.record(egroup)
     if (record === undefined) return false
@@ -109,7 +130,7 @@ export class Sweep {
       for (const { slot, storedBytes } of await stores.of(largest.node).slots(egroup)) {
         if (live.has(slot)) liveBytes += storedBytes
       }
-      return liveBytes < COMPACT_BELOW * largest.length
+      return liveBytes < COMPACT_BELOW[eagerness] * largest.length
     } catch {
       // The copy has moved on, or its device has failed: another scan will see.
       return false

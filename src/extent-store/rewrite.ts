@@ -9,10 +9,9 @@
  * This is the way out of a full device, so it may use the reserve, one rewrite per device at a time.
  */
 import type { Bitset } from '../base/bitset.ts'
-import { ByteWriter } from '../base/bytes.ts'
 import { HitherError } from '../base/errors.ts'
 import { hashMatches } from '../base/hash.ts'
-import { BLOCK_BYTES, EGROUP_BYTES } from '../base/units.ts'
+import { BLOCK_BYTES } from '../base/units.ts'
 import type { Copy } from './copy.ts'
 import type { ParsedFrame } from './frame-reader.ts'
 import type { FrameBuilder } from './frame-writer.ts'
@@ -78,10 +77,9 @@ async function rewrite(
   added: StoredSlice | undefined,
 ): Promise<{ readonly freedBytes: number }> {
   const { device, placement } = copy
-  return device.rewriting.run(async () => {
-    const old = await readWholeLog(copy)
-    const bytes = await context.withBuilder(async (builder) => rebuild(copy, old, keeps, added, builder))
-    const log = verifyLog(copy.egroup, bytes)
+  const work = async (before: Uint8Array, after: Uint8Array, builder: FrameBuilder) => {
+    const old = await readWholeLog(copy, before)
+    const log = verifyLog(copy.egroup, rebuild(copy, old, keeps, added, builder, after))
     if (added === undefined && log.units >= placement.units) return { freedBytes: 0 }
     const extents = device.allocateFromReserve(log.units)
     if (extents === undefined) {
@@ -89,23 +87,30 @@ async function rewrite(
     }
     await context.install(await writeSealedCopy(context, device, extents, log, copy.entry))
     return { freedBytes: (placement.units - log.units) * UNIT_BYTES }
-  })
+  }
+  return device.rewriting.run(() =>
+    context.withLogBuffer((before) =>
+      context.withLogBuffer((after) => context.withBuilder((builder) => work(before, after, builder))),
+    ),
+  )
 }
 
-/** The new log, with explicit slot numbers. */
+/** The new log, with explicit slot numbers, at the front of `target`. */
 function rebuild(
   copy: Copy,
   old: Uint8Array,
   keeps: (slot: number) => boolean,
   added: StoredSlice | undefined,
   builder: FrameBuilder,
+  target: Uint8Array,
 ): Uint8Array {
   const { egroup, stream, generation } = copy.entry
-  const log = new ByteWriter(Math.min(old.length, EGROUP_BYTES))
+  let length = 0
   const flush = (): void => {
     if (builder.isEmpty) return
-    for (const part of builder.seal({ egroup, stream, generation, offset: log.length, baseSlot: 0 })) {
-      log.bytes(part)
+    for (const part of builder.seal({ egroup, stream, generation, offset: length, baseSlot: 0 })) {
+      target.set(part, length)
+      length += part.length
     }
     builder.reset()
   }
@@ -139,7 +144,7 @@ function rebuild(
     builder.addStored(added, added.slot)
     flush()
   }
-  return log.view()
+  return target.subarray(0, length)
 }
 
 function holdsData(frame: ParsedFrame): boolean {

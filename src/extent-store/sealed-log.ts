@@ -84,10 +84,10 @@ export async function writeSealedCopy(
   return copy
 }
 
-/** The whole log of a copy, as it is on the device, in a new buffer. */
-export async function readWholeLog(copy: Copy): Promise<Uint8Array> {
+/** The whole log of a copy, as it is on the device: at the front of `into`, which has room for it, or in a new buffer. */
+export async function readWholeLog(copy: Copy, into?: Uint8Array): Promise<Uint8Array> {
   const { device, placement, length } = copy
-  const bytes = new Uint8Array(length)
+  const bytes = into === undefined ? new Uint8Array(length) : into.subarray(0, length)
   placement.pin()
   try {
     await device.read(placement, 0, bytes)

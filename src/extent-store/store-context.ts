@@ -6,7 +6,7 @@
  */
 import { HitherError } from '../base/errors.ts'
 import { KeyedMutex } from '../base/queue.ts'
-import type { EgroupId, Tier } from '../base/units.ts'
+import { EGROUP_BYTES, type EgroupId, MiB, type Tier } from '../base/units.ts'
 import type { Copy } from './copy.ts'
 import type { CopyEntry } from './copy-table.ts'
 import { FrameBuilder } from './frame-writer.ts'
@@ -16,6 +16,10 @@ import type { SpaceUse } from './types.ts'
 
 /** Builders kept for the next rewrite or partial write; each holds about 1 MiB. */
 const IDLE_BUILDERS_MAX = 4
+/** Log buffers kept for the next rewrite, which needs two. Fresh memory costs more than what is done in it. */
+const IDLE_LOGS_MAX = 4
+/** The log of an egroup, and what a repair may add to it. */
+const LOG_BUFFER_BYTES = EGROUP_BYTES + MiB
 
 export class StoreContext {
   readonly devices: StoreDevice[] = []
@@ -23,6 +27,7 @@ export class StoreContext {
   readonly locks = new KeyedMutex<EgroupId>()
   readonly indexes: SlotIndexCache
   readonly #idleBuilders: FrameBuilder[] = []
+  readonly #idleLogs: Uint8Array[] = []
   readonly #background = new Set<Promise<unknown>>()
   #serial = 0
 
@@ -114,6 +119,16 @@ export class StoreContext {
     } finally {
       builder.reset()
       if (this.#idleBuilders.length < IDLE_BUILDERS_MAX) this.#idleBuilders.push(builder)
+    }
+  }
+
+  /** Runs `work` with memory for one log, of any content, that nobody else uses meanwhile. */
+  async withLogBuffer<T>(work: (log: Uint8Array) => Promise<T>): Promise<T> {
+    const log = this.#idleLogs.pop() ?? new Uint8Array(LOG_BUFFER_BYTES)
+    try {
+      return await work(log)
+    } finally {
+      if (this.#idleLogs.length < IDLE_LOGS_MAX) this.#idleLogs.push(log)
     }
   }
 

@@ -71,7 +71,8 @@ function joinParts(parts: readonly Uint8Array[]): Uint8Array {
   if (parts.length === 1) return parts[0]!.slice()
   let length = 0
   for (const part of parts) length += part.length
-  const frame = new Uint8Array(length)
+  // Not filled with zeros first, as every byte is written.
+  const frame = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
   let at = 0
   for (const part of parts) {
     frame.set(part, at)

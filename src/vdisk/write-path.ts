@@ -23,6 +23,8 @@ import { PLAN_BLOCKS_MAX, type Reducer } from './reduce.ts'
 const IN_FLIGHT_MAX = 256
 /** Pieces of one long write that may be under way together: bounds its memory. */
 const PIECES_AHEAD_MAX = 4
+/** How often one piece may wait for a reclaim. */
+const ROOM_TRIES_MAX = 8
 /** vBlocks that one hole record of a trim may pin. */
 const ERASE_VBLOCKS_MAX = 64
 
@@ -158,8 +160,8 @@ export class WritePath {
   }
 
   /**
-   * Writes a piece; when no node has room for it, again after a reclaim that got some. Nothing of the piece is held while it
-   * waits: the reclaim waits for pieces under way.
+   * Writes a piece; when no node has room for it, again after each reclaim that got some, which other writes may have taken.
+   * Nothing of the piece is held while it waits: the reclaim waits for pieces under way.
    */
   private placePiece(
     start: number,
@@ -169,11 +171,12 @@ export class WritePath {
     sync: boolean,
     use: SpaceUse,
   ): Promise<void> {
-    const write = () => this.writePiece(start, end, data, dataOffset, sync, use)
-    return write().catch(async (error: unknown) => {
-      if (codeOf(error) !== 'NO_SPACE' || !(await this.deps.makeRoom())) throw error
-      return write()
-    })
+    const write = (triesLeft: number): Promise<void> =>
+      this.writePiece(start, end, data, dataOffset, sync, use).catch(async (error: unknown) => {
+        if (codeOf(error) !== 'NO_SPACE' || triesLeft === 0 || !(await this.deps.makeRoom())) throw error
+        return write(triesLeft - 1)
+      })
+    return write(ROOM_TRIES_MAX)
   }
 
   private async writePiece(
