@@ -5,9 +5,10 @@
 import fc from 'fast-check'
 import { expect } from 'vitest'
 import { Bitset } from '../../src/base/bitset.ts'
-import { codeOf } from '../../src/base/errors.ts'
+import { codeOf, HitherError } from '../../src/base/errors.ts'
 import type { Tier } from '../../src/base/units.ts'
 import { ExtentStore } from '../../src/extent-store/extent-store.ts'
+import type { CopyInfo } from '../../src/extent-store/types.ts'
 import { type CrashMedium, type Life, openAll } from './crash-media.ts'
 import { chunksOf, isRight, NODE, STREAM, storedOf, Writer } from './harness.ts'
 
@@ -137,7 +138,7 @@ export class History {
       case 'fence':
         if (model.kind === 'partial') return
         model.generation++
-        expect((await store.fence(egroup, model.generation)).length).toBe(store.info(egroup)!.length)
+        expect((await store.fence(egroup, model.generation)).length).toBe(this.#infoOf(egroup).length)
         model.syncedLength = Math.max(model.syncedLength, model.writer.offset)
         return
       case 'seal': {
@@ -158,7 +159,7 @@ export class History {
         return
       case 'move':
         if (model.kind !== 'sealed') return
-        await store.moveTier(egroup, store.info(egroup)!.tier === 'ssd' ? 'hdd' : 'ssd')
+        await store.moveTier(egroup, this.#infoOf(egroup).tier === 'ssd' ? 'hdd' : 'ssd')
         return
       case 'compact': {
         if (model.kind !== 'sealed') return
@@ -170,14 +171,15 @@ export class History {
       }
       case 'reimport': {
         if (model.kind !== 'sealed') return
-        const { length } = store.info(egroup)!
+        const { length } = this.#infoOf(egroup)
         const log = await store.readLog(egroup, 0, length)
         const copy = { egroup, stream: STREAM, generation: model.generation, tier: 'ssd' as const, length }
         await store.importCopy(copy, chunksOf(log))
         return
       }
       case 'complete': {
-        const held = store.partialSlots(egroup)!
+        const held = store.partialSlots(egroup)
+        if (held === undefined) throw this.#lost(egroup)
         model.live.clear()
         held.forEach((slot) => {
           model.live.add(slot)
@@ -197,6 +199,18 @@ export class History {
         }
       }
     }
+  }
+
+  #infoOf(egroup: number): CopyInfo {
+    const info = this.#store.info(egroup)
+    if (info === undefined) throw this.#lost(egroup)
+    return info
+  }
+
+  /** A copy is gone between two crashes only when its device went out of service: in the background, with the power off. */
+  #lost(egroup: number): HitherError {
+    expect(this.#store.usage().some((usage) => usage.failed)).toBe(true)
+    return new HitherError('COPY_MISSING', `the device of egroup ${egroup} has no power`)
   }
 
   async #create(tier: Tier): Promise<void> {
