@@ -7,6 +7,7 @@ import { backgroundGroup, idleGroup } from './background.ts'
 import { type Bounds, boundFor, type CheckGroup, type CheckResult, reaches, regressions } from './check.ts'
 import { growthGroup } from './growth.ts'
 import { nbdGroup } from './nbd.ts'
+import { nfsGroup } from './nfs.ts'
 import { pipelineGroup } from './pipeline.ts'
 import { reductionGroup } from './reduction.ts'
 import { servicesGroup } from './services.ts'
@@ -21,6 +22,7 @@ const GROUPS: readonly CheckGroup[] = [
   backgroundGroup,
   idleGroup,
   reductionGroup,
+  nfsGroup,
 ]
 const BOUNDS_FILE = join(import.meta.dirname, '../bounds.json')
 
