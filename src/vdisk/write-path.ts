@@ -140,7 +140,7 @@ export class WritePath {
     sync: boolean,
     use: SpaceUse,
   ): Promise<void> {
-    if (end - start <= PLAN_BLOCKS_MAX) return this.placePiece(start, end, data, 0, sync, use)
+    if (end - start <= PLAN_BLOCKS_MAX) return this.writePiece(start, end, data, 0, sync, use)
     const ahead: Array<Promise<void>> = []
     let failure: unknown
     const track = (piece: Promise<void>) => {
@@ -152,7 +152,7 @@ export class WritePath {
     }
     for (let from = start; from < end && failure === undefined; from += PLAN_BLOCKS_MAX) {
       const to = Math.min(end, from + PLAN_BLOCKS_MAX)
-      track(this.placePiece(from, to, data, (from - start) * BLOCK_BYTES, sync, use))
+      track(this.writePiece(from, to, data, (from - start) * BLOCK_BYTES, sync, use))
       if (ahead.length >= PIECES_AHEAD_MAX) await ahead.shift()
     }
     await Promise.all(ahead)
@@ -163,22 +163,6 @@ export class WritePath {
    * Writes a piece; when no node has room for it, again after each reclaim that got some, which other writes may have taken.
    * Nothing of the piece is held while it waits: the reclaim waits for pieces under way.
    */
-  private placePiece(
-    start: number,
-    end: number,
-    data: Uint8Array,
-    dataOffset: number,
-    sync: boolean,
-    use: SpaceUse,
-  ): Promise<void> {
-    const write = (triesLeft: number): Promise<void> =>
-      this.writePiece(start, end, data, dataOffset, sync, use).catch(async (error: unknown) => {
-        if (codeOf(error) !== 'NO_SPACE' || triesLeft === 0 || !(await this.deps.makeRoom())) throw error
-        return write(triesLeft - 1)
-      })
-    return write(ROOM_TRIES_MAX)
-  }
-
   private async writePiece(
     start: number,
     end: number,
@@ -187,22 +171,30 @@ export class WritePath {
     sync: boolean,
     use: SpaceUse,
   ): Promise<void> {
-    const { map, reducer, queue } = this.deps
-    const pinned = map.pin(start, end)
-    if (pinned !== undefined) await pinned
-    const plan = reducer.takePlan()
-    const epoch = this.pieces.enter()
-    try {
-      const count = end - start
-      const verifying = reducer.classify(plan, data, dataOffset, count)
-      if (verifying !== undefined) await verifying
-      const batch = queue.batch(plan.uniqueBlocks * BLOCK_BYTES, use)
-      reducer.emit(batch, plan, start, data, dataOffset, count)
-      await queue.commit(batch, sync)
-    } finally {
-      this.pieces.leave(epoch)
-      reducer.returnPlan(plan)
-      map.unpin(start, end)
+    const { map, reducer, queue, makeRoom } = this.deps
+    for (let triesLeft = ROOM_TRIES_MAX; ; triesLeft--) {
+      const pinned = map.pin(start, end)
+      if (pinned !== undefined) await pinned
+      const plan = reducer.takePlan()
+      const epoch = this.pieces.enter()
+      let refusal: unknown
+      try {
+        const count = end - start
+        const verifying = reducer.classify(plan, data, dataOffset, count)
+        if (verifying !== undefined) await verifying
+        const batch = queue.batch(plan.uniqueBlocks * BLOCK_BYTES, use)
+        reducer.emit(batch, plan, start, data, dataOffset, count)
+        await queue.commit(batch, sync)
+        return
+      } catch (error) {
+        if (codeOf(error) !== 'NO_SPACE' || triesLeft === 0) throw error
+        refusal = error
+      } finally {
+        this.pieces.leave(epoch)
+        reducer.returnPlan(plan)
+        map.unpin(start, end)
+      }
+      if (!(await makeRoom())) throw refusal
     }
   }
 
