@@ -411,7 +411,12 @@ export type ClusterEvent = { readonly at: string; readonly time: number } & Clus
 
 /** `at` is an ISO time stamp, `time` milliseconds since 1970. Durations are milliseconds. */
 export type ClusterEventBody =
-  | { readonly type: 'cvm-started'; readonly node: NodeId }
+  | {
+      readonly type: 'cvm-started'
+      readonly node: NodeId
+      /** Copies that this node should have had and no longer has, whole: its devices have lost them. They are rebuilt. */
+      readonly lostCopies: number
+    }
   | {
       readonly type: 'cvm-down'
       readonly node: NodeId

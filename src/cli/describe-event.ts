@@ -21,6 +21,7 @@ export function eventLine(event: ClusterEvent): string {
 export function describeEvent(event: ClusterEvent): string {
   switch (event.type) {
     case 'cvm-started':
+      return event.lostCopies === 0 ? event.node : `${event.node}, ${event.lostCopies} copies lost`
     case 'node-added':
     case 'node-removed':
       return event.node

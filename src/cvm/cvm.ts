@@ -305,7 +305,7 @@ export class Cvm implements StoragePort {
       containers,
     })
     await parts.add(cvm, (part) => part.kill(new HitherError('CVM_DOWN', `the CVM of ${node} did not start`)))
-    await reconcile(node, store, directory, true)
+    const { lostCopies } = await reconcile(node, store, directory, true)
     cvm.serve()
     rpc.open()
     await cvm.curator.prepare()
@@ -315,7 +315,7 @@ export class Cvm implements StoragePort {
     await space.publish().catch(() => space.changed())
     cvm.watch()
     cvm.curator.start()
-    emit({ type: 'cvm-started', node })
+    emit({ type: 'cvm-started', node, lostCopies })
     return cvm
   }
 

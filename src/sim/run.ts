@@ -115,6 +115,8 @@ class Stuck extends Error {}
 
 class Run {
   private readonly plan: Plan
+  /** Devices are damaged: copies may be gone. */
+  private readonly damage: boolean
   private readonly sim: SimCluster
   private readonly tally: Tally
   private readonly report: (what: string) => void
@@ -133,6 +135,7 @@ class Run {
   ) {
     this.trace = trace
     this.plan = plan
+    this.damage = plan.faults.some(({ fault }) => DAMAGE.has(fault.do))
     this.sim = sim
     this.tally = tally
     this.report = report
@@ -158,10 +161,9 @@ class Run {
       moves.look()
     })
     // Damage takes copies away, too: a lost write may be that of the table that knows of one.
-    const damage = plan.faults.some(({ fault }) => DAMAGE.has(fault.do))
     this.every(COPIES_LOOK_MS, () => {
       grownCopies(sim).forEach(report)
-      if (!damage) copyFaults(sim, directory, roots).forEach(report)
+      if (!this.damage) copyFaults(sim, directory, roots).forEach(report)
     })
     const deps = { loop, random: world.chance(5), tally, onViolation: report }
     for (const disk of plan.disks) {
@@ -298,6 +300,11 @@ class Run {
       if (this.trace !== undefined) {
         const { at: _at, time: _time, type, ...rest } = event
         this.trace(`${at(this.sim)} ${type} ${JSON.stringify(rest)}`)
+      }
+      if (event.type === 'cvm-started' && event.lostCopies > 0 && !this.damage) {
+        this.report(
+          `copies: ${event.node} started without ${event.lostCopies} copies that it had acknowledged`,
+        )
       }
       if (event.type === 'error' && (event.code === 'INTERNAL' || this.plan.faults.length === 0)) {
         this.report(`error: ${event.where}: ${event.code}: ${event.message}`)

@@ -238,7 +238,10 @@ describe('events', () => {
   it('--follow prints what comes, not what was, until interrupted, and that is no failure', async () => {
     harness.cluster.emit({ type: 'node-added', node: 'node-3' })
     const stop = new AbortController()
-    const feed = setInterval(() => harness.cluster.emit({ type: 'cvm-started', node: 'node-2' }), 10)
+    const feed = setInterval(
+      () => harness.cluster.emit({ type: 'cvm-started', node: 'node-2', lostCopies: 0 }),
+      10,
+    )
     const { stdout, code } = await harness.run(['events', '--follow', '--json'], {
       signal: stop.signal,
       onOutput: () => stop.abort(),

@@ -154,7 +154,7 @@ export class FakeCluster implements Cluster {
   async recoverCvm(node: NodeId): Promise<void> {
     this.#needNode(node)
     this.calls.push(['recoverCvm', node])
-    this.emit({ type: 'cvm-started', node })
+    this.emit({ type: 'cvm-started', node, lostCopies: 0 })
   }
 
   async addNode(options: { ssdBytes?: number; hddBytes?: number } = {}): Promise<NodeId> {
