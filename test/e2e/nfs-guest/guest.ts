@@ -5,6 +5,7 @@
  * `HITHER_GUEST_KERNEL` names: it need not be installed. Without KVM the guest runs emulated, some ten times slower.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { EventEmitter, once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { chmod, copyFile, mkdir, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
@@ -31,7 +32,7 @@ export async function packInitramfs(kernel: string, scratch: string, tree: strin
   await copyFile(join(HERE, 'init.sh'), join(root, 'init'))
   await must('gcc', ['-O2', '-static', '-o', join(root, 'bin/fsx'), join(HERE, 'fsx.c')])
   for (const file of ['init', 'bin/busybox']) await chmod(join(root, file), 0o755)
-  const modules = modulesInOrder(join(kernel, 'lib/modules'))
+  const modules = modulesInOrder(kernel, MODULES)
   for (const path of modules) await copyFile(path, join(root, 'modules', basename(path)))
   await writeFile(join(root, 'modules/order'), modules.map((path) => basename(path)).join('\n'))
   await must('tar', ['-cf', join(root, 'tree.tar'), '-C', tree, '.'])
@@ -42,8 +43,9 @@ export async function packInitramfs(kernel: string, scratch: string, tree: strin
   return image
 }
 
-/** Paths of the modules and what they need, each behind what it needs. */
-function modulesInOrder(folder: string): string[] {
+/** Paths of modules of the unpacked kernel and what they need, each behind what it needs. */
+export function modulesInOrder(kernel: string, names: readonly string[]): string[] {
+  const folder = join(kernel, 'lib/modules')
   const paths = new Map<string, string>()
   for (const file of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
     if (file.endsWith('.ko')) paths.set(moduleName(file), join(folder, file))
@@ -55,7 +57,7 @@ function modulesInOrder(folder: string): string[] {
     for (const needed of dependencies(path)) add(needed)
     ordered.add(path)
   }
-  for (const name of MODULES) add(name)
+  for (const name of names) add(name)
   return [...ordered]
 }
 
@@ -73,33 +75,27 @@ function dependencies(path: string): string[] {
     .map(moduleName)
 }
 
-/** A running guest. Disposing ends it. */
-export class Guest implements AsyncDisposable {
-  readonly lines: string[] = []
-  readonly exited: Promise<void>
-  readonly #qemu: ChildProcess
-  #heard: () => void = () => {}
+/** Path of the kernel's image. */
+export function kernelImage(kernel: string): string {
+  const file = readdirSync(join(kernel, 'boot')).find((name) => name.startsWith('vmlinuz'))
+  if (file === undefined) throw new Error(`${kernel} has no kernel in boot/`)
+  return join(kernel, 'boot', file)
+}
 
-  constructor(kernel: string, initramfs: string, parameters: Readonly<Record<string, string | number>>) {
-    const image = readdirSync(join(kernel, 'boot')).find((file) => file.startsWith('vmlinuz'))
-    const words = Object.entries(parameters).map(([name, value]) => `${name}=${value}`)
-    const accelerator = existsSync('/dev/kvm') ? 'kvm' : 'tcg'
-    this.#qemu = spawn(
-      'qemu-system-x86_64',
-      [
-        ...['-machine', 'q35', '-accel', accelerator, '-m', '512', '-nographic', '-no-reboot'],
-        ...['-netdev', 'user,id=net', '-device', 'virtio-net-pci,netdev=net'],
-        ...['-kernel', join(kernel, 'boot', image!), '-initrd', initramfs],
-        ...['-append', `console=ttyS0 panic=-1 quiet ${words.join(' ')}`],
-      ],
-      { stdio: ['ignore', 'pipe', 'inherit'] },
-    )
-    this.exited = new Promise((resolve) => this.#qemu.once('exit', () => resolve()))
-    createInterface(this.#qemu.stdout!).on('line', (line) => {
+/** What a guest writes to its serial line, which is its qemu's stdout. */
+export class SerialLine {
+  readonly lines: string[] = []
+  /** Its qemu ended. */
+  readonly exited: Promise<void>
+  readonly #heard = new EventEmitter()
+
+  constructor(qemu: ChildProcess) {
+    this.exited = new Promise((resolve) => qemu.once('exit', () => resolve()))
+    createInterface(qemu.stdout!).on('line', (line) => {
       this.lines.push(line.trim())
-      this.#heard()
+      this.#heard.emit('something')
     })
-    void this.exited.then(() => this.#heard())
+    void this.exited.then(() => this.#heard.emit('something'))
   }
 
   /** The first line that matches; throws, with what the guest said, when it ends without one. */
@@ -114,10 +110,43 @@ export class Guest implements AsyncDisposable {
         if (found !== null) return found
       }
       if (over) throw new Error(`the guest ended without ${what}:\n${this.lines.slice(-40).join('\n')}`)
-      await new Promise<void>((resolve) => {
-        this.#heard = resolve
-      })
+      await once(this.#heard, 'something')
     }
+  }
+}
+
+/** A running guest. Disposing ends it. */
+export class Guest implements AsyncDisposable {
+  readonly #serial: SerialLine
+  readonly #qemu: ChildProcess
+
+  constructor(kernel: string, initramfs: string, parameters: Readonly<Record<string, string | number>>) {
+    const words = Object.entries(parameters).map(([name, value]) => `${name}=${value}`)
+    const accelerator = existsSync('/dev/kvm') ? 'kvm' : 'tcg'
+    this.#qemu = spawn(
+      'qemu-system-x86_64',
+      [
+        ...['-machine', 'q35', '-accel', accelerator, '-m', '512', '-nographic', '-no-reboot'],
+        ...['-netdev', 'user,id=net', '-device', 'virtio-net-pci,netdev=net'],
+        ...['-kernel', kernelImage(kernel), '-initrd', initramfs],
+        ...['-append', `console=ttyS0 panic=-1 quiet ${words.join(' ')}`],
+      ],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    )
+    this.#serial = new SerialLine(this.#qemu)
+  }
+
+  get lines(): readonly string[] {
+    return this.#serial.lines
+  }
+
+  get exited(): Promise<void> {
+    return this.#serial.exited
+  }
+
+  /** As `SerialLine.says`. */
+  says(what: RegExp): Promise<RegExpExecArray> {
+    return this.#serial.says(what)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
