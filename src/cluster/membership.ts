@@ -163,6 +163,11 @@ export class Membership {
   }
 
   /** Tells when a node has published its space. */
+  /** Resolves when every usage that was published before this call is known here. */
+  hearUsage(): Promise<void> {
+    return this.usages.catchUp()
+  }
+
   onUsage(listener: (node: NodeId, usage: UsageRecord) => void): () => void {
     return this.usages.onChange((key, usage) => {
       if (usage !== undefined) listener(lastPart(key), usage)

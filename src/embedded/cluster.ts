@@ -309,7 +309,16 @@ export class EmbeddedCluster implements Cluster {
 
   async runCurator(): Promise<CuratorReport> {
     this.assertOpen()
-    return this.leader().whileUp((cvm) => cvm.curator.runAll())
+    const report = await this.leader().whileUp((cvm) => cvm.curator.runAll())
+    await this.tellSpace()
+    return report
+  }
+
+  /** Whoever waited for a scan counts on the space that it got back: each CVM hears at once what the others have free. */
+  private async tellSpace(): Promise<void> {
+    const cvms = [...this.members.values()].flatMap(({ cvm }) => (cvm === undefined ? [] : [cvm]))
+    await Promise.allSettled(cvms.map((cvm) => cvm.space.publish()))
+    await Promise.allSettled(cvms.map((cvm) => cvm.membership.hearUsage()))
   }
 
   path(node: NodeId): StoragePath {
