@@ -27,6 +27,7 @@ export class Flight {
   readonly number: number
   /** How often it was sent. */
   attempts = 0
+  over = false
   /** Those that wait until it is over, or is sent again. */
   private waiting: Array<() => void> = []
   /** Notes before this one have been worked out. */
@@ -60,6 +61,13 @@ export class Superseded {
   /** Writes under way that were sent again. */
   private again = 0
 
+  /** Number of the oldest write under way. */
+  get oldest(): number | undefined {
+    for (const { number } of this.underWay) return number
+    return undefined
+  }
+
+  /** @param number higher than that of any write before */
   begin(range: ByteRange, number: number): Flight {
     const flight = new Flight(range, number, this.first + this.starts.length)
     this.underWay.add(flight)
@@ -90,6 +98,7 @@ export class Superseded {
   /** The write is over. `done`: it was acknowledged. */
   end(flight: Flight, done: boolean): void {
     this.underWay.delete(flight)
+    flight.over = true
     if (flight.attempts > 1) this.again--
     flight.tell()
     if (this.underWay.size === 0) {

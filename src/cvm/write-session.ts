@@ -19,8 +19,6 @@ export class WriteSession {
   private readonly client: string
   private generation: Generation
   private nextNumber = 1
-  /** In ascending order. */
-  private readonly underWay = new Set<number>()
   private readonly superseded = new Superseded()
   /** An attempt of a write below, which failed, may still be on its way; 0: there is none. */
   private unsureBelow = 0
@@ -41,9 +39,7 @@ export class WriteSession {
     send: SendAttempt,
   ): Promise<void> {
     const number = this.nextNumber++
-    this.underWay.add(number)
     const flight = this.superseded.begin(range, number)
-    let over = false
     let settledBelow = 0
     let done = false
     try {
@@ -57,7 +53,7 @@ export class WriteSession {
         settledBelow = mine > 1 || this.unsureBelow > 0 ? this.lowestUnderWay() : 0
         const name = { client: this.client, number, attempt: mine, settledBelow }
         // A late answer must not have the write sent once more when a later attempt has done it, or is about to.
-        const isCurrent = () => !over && mine === flight.attempts
+        const isCurrent = () => !flight.over && mine === flight.attempts
         const attempt = () => {
           const named = { ...name, generation: this.generation }
           return mine === 1 ? send(port, named, range) : this.sendAgain(port, named, flight, isCurrent, send)
@@ -77,8 +73,6 @@ export class WriteSession {
       if (!wasAnswered) this.unsureBelow = Math.max(this.unsureBelow, number + 1)
       throw error
     } finally {
-      over = true
-      this.underWay.delete(number)
       this.superseded.end(flight, done)
     }
   }
@@ -104,7 +98,6 @@ export class WriteSession {
   }
 
   private lowestUnderWay(): number {
-    for (const number of this.underWay) return number
-    return this.nextNumber
+    return this.superseded.oldest ?? this.nextNumber
   }
 }
