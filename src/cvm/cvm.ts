@@ -34,7 +34,6 @@ import { SliceReader } from '../replication/slice-reader.ts'
 import type { WriteAttempt } from '../vdisk/attempt-guard.ts'
 import { BlockCache } from '../vdisk/block-cache.ts'
 import { IoCounters } from '../vdisk/counters.ts'
-import type { OwnedVDisk } from '../vdisk/owned-vdisk.ts'
 import { PageCache } from '../vdisk/page-cache.ts'
 import { ColdMoves } from './cold-moves.ts'
 import { Completion } from './completion.ts'
@@ -45,6 +44,7 @@ import { Homing } from './homing.ts'
 import { isHost, RemotePort, servePort } from './io-wire.ts'
 import { Localiser } from './localiser.ts'
 import { nearestNodes } from './nearest.ts'
+import { OwnerPort } from './owner-port.ts'
 import { Ownership } from './ownership.ts'
 import { PartialCopies } from './partial-copies.ts'
 import { usableTier } from './plan-input.ts'
@@ -76,6 +76,7 @@ export class Cvm implements StoragePort {
   readonly homing: Homing
   readonly curator: Curator
   private readonly fileServices: FileServices
+  private readonly ownerPort: OwnerPort
   private readonly heat = new HeatTable()
   private readonly partials: PartialCopies
   private readonly localiser: Localiser
@@ -230,6 +231,7 @@ export class Cvm implements StoragePort {
       handOver: (vdisk, to) => this.ownership.handOver(vdisk, to),
       onError: (where, error) => this.reportError(where, error),
     })
+    this.ownerPort = new OwnerPort(this.ownership, platform, this.fileServices)
     this.coldMoves = new ColdMoves({
       store,
       directory,
@@ -470,8 +472,7 @@ export class Cvm implements StoragePort {
   /** Answers peers from now on. */
   private serve(): void {
     servePeers(this.rpc, this.stores, this.directory)
-    const owner = new OwnerPort(this.ownership, this.platform, this.fileServices)
-    servePort(this.rpc, (from) => (isHost(from) ? this : owner))
+    servePort(this.rpc, (from) => (isHost(from) ? this : this.ownerPort))
   }
 
   private watch(): void {
@@ -529,7 +530,7 @@ export class Cvm implements StoragePort {
     }
     if (server !== this.node) return io(this.remotePort(server))
     await this.ownership.ensure(vdisk)
-    return io(new OwnerPort(this.ownership, this.platform, this.fileServices))
+    return io(this.ownerPort)
   }
 
   private remotePort(node: NodeId): RemotePort {
@@ -539,69 +540,5 @@ export class Cvm implements StoragePort {
       this.remotePorts.set(node, port)
     }
     return port
-  }
-}
-
-/** IO on vDisks that this CVM owns or has to take over; never sent on, so that two stale views cannot play ping-pong. */
-class OwnerPort implements StoragePort {
-  private readonly ownership: Ownership
-  private readonly platform: Platform
-  private readonly fileServices: FileServices
-
-  constructor(ownership: Ownership, platform: Platform, fileServices: FileServices) {
-    this.ownership = ownership
-    this.platform = platform
-    this.fileServices = fileServices
-  }
-
-  async read(vdisk: VDiskId, offset: number, target: Uint8Array): Promise<void> {
-    return (await this.owned(vdisk)).readInto(offset, target)
-  }
-
-  async write(
-    vdisk: VDiskId,
-    offset: number,
-    data: Uint8Array,
-    sync: boolean,
-    attempt: WriteAttempt,
-  ): Promise<void> {
-    return (await this.owned(vdisk)).write(offset, data, sync, attempt)
-  }
-
-  async erase(
-    vdisk: VDiskId,
-    offset: number,
-    length: number,
-    sync: boolean,
-    attempt: WriteAttempt,
-  ): Promise<void> {
-    return (await this.owned(vdisk)).erase(offset, length, sync, attempt)
-  }
-
-  async flush(vdisk: VDiskId): Promise<void> {
-    return (await this.owned(vdisk)).flush()
-  }
-
-  async allocation(vdisk: VDiskId, offset: number, length: number): Promise<AllocationRun[]> {
-    return (await this.owned(vdisk)).allocation(offset, length)
-  }
-
-  async control(vdisk: VDiskId, request: VDiskControl): Promise<unknown> {
-    const owned = await this.owned(vdisk)
-    switch (request.type) {
-      case 'resize':
-        await owned.resize(request.size, request.discardData)
-        return {}
-      case 'snapshot':
-        return owned.snapshot(request.name, this.platform.clock.wall())
-    }
-  }
-
-  async files(vdisk: VDiskId, request: Uint8Array): Promise<Uint8Array> {
-    return this.fileServices.handle(await this.owned(vdisk), request)
-  }
-
-  private owned(vdisk: VDiskId): OwnedVDisk | Promise<OwnedVDisk> {
-    return this.ownership.get(vdisk) ?? this.ownership.ensure(vdisk)
   }
 }
