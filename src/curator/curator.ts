@@ -25,12 +25,14 @@ import { Drain } from './drain.ts'
 import { asLeader } from './leadership.ts'
 import { Pace } from './pace.ts'
 import { Rebuild } from './rebuild.ts'
-import { Reclaim } from './reclaim.ts'
+import { Reclaim, type ReclaimResult } from './reclaim.ts'
 import { ReclaimParticipant } from './reclaim-participant.ts'
+import { Room } from './room.ts'
 import { Scrub } from './scrub.ts'
 import { ScrubNode } from './scrub-node.ts'
 import { sealLostHere } from './seal-streams.ts'
 import { SealedVolume } from './sealed-volume.ts'
+import type { Eagerness } from './sweep.ts'
 import { Unlisted } from './unlisted.ts'
 
 /** Rate of background rebuilds, and of compactions. */
@@ -41,11 +43,6 @@ const REBUILD_SOON_MS = 1_000
 const MOVE_SOON_MS = 300
 /** A reclaim that met a change of the cluster is tried again once in the same scan, after this time. Milliseconds. */
 const RECLAIM_AGAIN_MS = 200
-/** Longest time that a write without room waits for a reclaim. Milliseconds. */
-const ROOM_PATIENCE_MS = 30_000
-/** A reclaim that got nothing back is tried again after so long, and after so many times what it took. */
-const ROOM_AGAIN_MS = 250
-const ROOM_AGAIN_TIMES = 4
 /** A reclaim that the volume of writes asks for runs so long after. Milliseconds. */
 const RECLAIM_SOON_MS = 20
 
@@ -76,8 +73,7 @@ export class Curator {
   /** Something has changed since the last scan began. */
   private changed = true
   private readonly sealed = new SealedVolume()
-  private makingRoom: Promise<boolean> | undefined
-  private noRoomUntil = 0
+  private readonly room: Room
   private readonly downSince = new Map<NodeId, number>()
   private readonly unsubscribe: Array<() => void> = []
   private readonly timers = new Map<string, () => void>()
@@ -92,6 +88,10 @@ export class Curator {
     this.rebuild = new Rebuild(this.context)
     this.scrub = new Scrub(this.context)
     this.drain = new Drain(this.context, this.rebuild)
+    this.room = new Room(deps.platform.clock, async () => {
+      const { reclaimedBytes } = await this.lead(() => this.reclaimNow(this.pace(true)))
+      return reclaimedBytes
+    })
     this.unlisted = new Unlisted(this.context)
     new ReclaimParticipant(this.context, this.unlisted)
     new ScrubNode(this.context)
@@ -164,40 +164,10 @@ export class Curator {
     return this.lead(() => this.scan(true))
   }
 
-  /**
-   * A write found no node with room: one reclaim for all that ask meanwhile. `true` when it got space back; `false` when
-   * there is none to get, when the last try is too fresh, or when it takes too long for a client to wait.
-   */
+  /** A write found no node with room: `true` when space was got back for it (room.ts). */
   makeRoom(): Promise<boolean> {
-    const { clock } = this.context.platform
     if (this.stopped || this.settings.curatorIntervalMs === 0) return Promise.resolve(false)
-    if (this.makingRoom === undefined) {
-      if (clock.now() < this.noRoomUntil) return Promise.resolve(false)
-      this.makingRoom = this.reclaimForRoom().finally(() => {
-        this.makingRoom = undefined
-      })
-    }
-    const made = this.makingRoom
-    return new Promise((resolve) => {
-      const cancel = clock.after(ROOM_PATIENCE_MS, () => resolve(false))
-      void made.then((gotSome) => {
-        cancel()
-        resolve(gotSome)
-      })
-    })
-  }
-
-  private async reclaimForRoom(): Promise<boolean> {
-    const { clock } = this.context.platform
-    const startedAt = clock.now()
-    this.sealed.reset()
-    const freed = await this.lead(() => this.reclaim.run(this.pace(true))).then(
-      (result) => result.reclaimedBytes,
-      () => 0,
-    )
-    const now = clock.now()
-    if (freed === 0) this.noRoomUntil = now + Math.max(ROOM_AGAIN_MS, ROOM_AGAIN_TIMES * (now - startedAt))
-    return freed > 0
+    return this.room.make()
   }
 
   /** Takes everything off `node`; see drain.ts. Not on the node's own CVM. */
@@ -257,11 +227,10 @@ export class Curator {
   }
 
   private async reclaimTwice(pace: Pace) {
-    this.sealed.reset()
-    const first = await this.reclaim.run(pace)
+    const first = await this.reclaimNow(pace)
     if (first.incomplete === undefined || this.stopped) return first
     await this.context.platform.clock.sleep(RECLAIM_AGAIN_MS)
-    const second = await this.reclaim.run(pace)
+    const second = await this.reclaimNow(pace)
     return {
       ...second,
       reclaimedBytes: first.reclaimedBytes + second.reclaimedBytes,
@@ -319,9 +288,15 @@ export class Curator {
 
   private reclaimSoon(): void {
     this.arm('reclaim', RECLAIM_SOON_MS, () => {
+      // Whoever does not lead begins to count anew, too: the leader is told of the same.
       this.sealed.reset()
-      if (this.leads()) void this.inBackground('reclaim', () => this.reclaim.run(this.pace(false), 'lazy'))
+      if (this.leads()) void this.inBackground('reclaim', () => this.reclaimNow(this.pace(false), 'lazy'))
     })
+  }
+
+  private reclaimNow(pace: Pace, eagerness?: Eagerness): Promise<ReclaimResult> {
+    this.sealed.reset()
+    return this.reclaim.run(pace, eagerness)
   }
 
   private ssdBytes(): number {
