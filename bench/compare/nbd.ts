@@ -2,7 +2,7 @@
 import { KiB, MiB } from '../../src/index.ts'
 import type { BenchContext } from '../shared/options.ts'
 import { scratchFolder } from '../shared/scratch.ts'
-import { median } from '../shared/turns.ts'
+import { inTurns, median } from '../shared/turns.ts'
 import type { CheckGroup, CheckResult } from './check.ts'
 import { type FioJob, fioRate } from './fio.ts'
 import { HITHER, missingPrograms, OTHERS, QEMU_RAW, RunningServer, type ServerKind } from './nbd-servers.ts'
@@ -36,14 +36,14 @@ export const nbdGroup: CheckGroup = {
     const others = context.long ? OTHERS.filter((kind) => isThere(kind, context)) : []
     const kinds = [HITHER, QEMU_RAW, ...others]
     const servers: RunningServer[] = []
-    const rates = new Map<string, number[]>()
+    let rates: Awaited<ReturnType<typeof measureAll>>
     try {
       for (const kind of kinds) servers.push(await RunningServer.start(kind, context.dir))
-      await measureAll(servers, rates, context)
+      rates = await measureAll(servers, context)
     } finally {
       for (const server of servers) await server[Symbol.asyncDispose]()
     }
-    const rate = (name: string, server: string): number => median(rates.get(`${name} ${server}`) ?? [])
+    const rate = (name: string, server: string): number => median(rates.get(name)!.get(server)!)
     return JOBS.flatMap(({ name, what, goal }) =>
       kinds.slice(1).map(
         (kind): CheckResult => ({
@@ -59,26 +59,25 @@ export const nbdGroup: CheckGroup = {
   },
 }
 
-/** In turns. */
+/** In turns: operations a second, by job and server. */
 async function measureAll(
   servers: readonly RunningServer[],
-  rates: Map<string, number[]>,
   context: BenchContext,
-): Promise<void> {
+): Promise<ReadonlyMap<string, ReadonlyMap<string, readonly number[]>>> {
   await using folder = await scratchFolder(context.dir)
   const seconds = context.seconds ?? SECONDS
-  const rounds = ROUNDS * (context.long ? 3 : 1)
+  const rates = new Map<string, ReadonlyMap<string, readonly number[]>>()
   for (const fioJob of JOBS) {
-    for (let round = 0; round < rounds; round++) {
-      for (const { name, uri } of servers) {
-        if (context.signal.aborted) return
-        context.progress.now(`compare nbd, ${fioJob.name}, turn ${round + 1}/${rounds}: ${name}`)
-        const rate = await fioRate(uri, fioJob, seconds, folder.path, context.signal)
-        const key = `${fioJob.name} ${name}`
-        rates.set(key, [...(rates.get(key) ?? []), rate])
-      }
-    }
+    const players = servers.map(({ name, uri }) => ({
+      name,
+      round: () => fioRate(uri, fioJob, seconds, folder.path, context.signal),
+    }))
+    const turns = await inTurns(players, ROUNDS * (context.long ? 3 : 1), context.signal, (what) =>
+      context.progress.now(`compare nbd, ${fioJob.name}, ${what}`),
+    )
+    rates.set(fioJob.name, turns)
   }
+  return rates
 }
 
 function job(

@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process'
 import { KiB, MiB } from '../../src/index.ts'
 import type { BenchContext } from '../shared/options.ts'
 import { scratchFolder } from '../shared/scratch.ts'
-import { median } from '../shared/turns.ts'
+import { inTurns, median } from '../shared/turns.ts'
 import type { CheckGroup, CheckResult } from './check.ts'
 import { missingPrograms } from './nbd-servers.ts'
 import { type NfsJob, NfsLoad, type NfsTurn } from './nfs-load.ts'
@@ -67,14 +67,22 @@ async function comparePair(
   await using their = await startFilled(theirs, load, context)
   const results: CheckResult[] = []
   for (const job of jobsOf(kinds)) {
-    const [ourTurns, theirTurns] = await inTurns([our, their], job, load, context)
+    const players = [our, their].map(({ name, address }) => ({
+      name,
+      round: () => load.measure(address!, job, context.seconds ?? SECONDS),
+    }))
+    const turns = await inTurns(players, ROUNDS * (context.long ? 3 : 1), context.signal, (what) =>
+      context.progress.now(`compare nfs, ${job.name}, ${what}`),
+    )
+    const ourTurns = turns.get(our.name)!
+    const theirTurns = turns.get(their.name)!
     results.push({
       id: `12-${job.name}-${id}`,
       what: `NFS, ${ours.name.split(' ')[1]} RF2, all on, durable: ${job.says}`,
       against: theirs.name,
       better: 'more',
-      ratio: rateOf(ourTurns!) / rateOf(theirTurns!),
-      note: `client busy ${busyOf(ourTurns!)} and ${busyOf(theirTurns!)}`,
+      ratio: rateOf(ourTurns) / rateOf(theirTurns),
+      note: `client busy ${busyOf(ourTurns)} and ${busyOf(theirTurns)}`,
     })
   }
   return results
@@ -94,25 +102,6 @@ function jobsOf(kinds: ReadonlyArray<NfsJob['what']>): NamedJob[] {
 function startFilled(kind: NfsServerKind, load: NfsLoad, context: BenchContext): Promise<RunningNfsServer> {
   context.progress.now(`compare nfs: ${kind.name} starts`)
   return RunningNfsServer.start(kind, context.dir, (address) => load.fill(address))
-}
-
-/** The turns of each server, in the servers' order. */
-async function inTurns(
-  servers: readonly RunningNfsServer[],
-  job: NamedJob,
-  load: NfsLoad,
-  context: BenchContext,
-): Promise<NfsTurn[][]> {
-  const turns: NfsTurn[][] = servers.map(() => [])
-  const rounds = ROUNDS * (context.long ? 3 : 1)
-  for (let round = 1; round <= rounds; round++) {
-    for (const [i, server] of servers.entries()) {
-      if (context.signal.aborted) return turns
-      context.progress.now(`compare nfs, ${job.name}, turn ${round}/${rounds}: ${server.name}`)
-      turns[i]!.push(await load.measure(server.address!, job, context.seconds ?? SECONDS))
-    }
-  }
-  return turns
 }
 
 /** Operations a second. */

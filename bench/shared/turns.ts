@@ -4,12 +4,16 @@
  */
 import { latencyHistogram, type Measured } from './measure.ts'
 
-export interface Contender {
+/** Somebody who takes turns, and what is measured in one. */
+export interface Player<Result> {
   readonly name: string
+  /** One turn. */
+  round(): Promise<Result>
+}
+
+export interface Contender extends Player<Measured> {
   /** Of one operation. */
   readonly bytes: number
-  /** One turn. */
-  round(): Promise<Measured>
 }
 
 /**
@@ -20,11 +24,12 @@ export type Basis = 'rate' | 'bandwidth' | 'cpu' | 'cpu-per-byte' | 'p50' | 'p99
 
 /** One contender's turns. */
 export class Turns {
-  readonly rounds: Measured[] = []
+  readonly #rounds: readonly Measured[]
   readonly #bytes: number
 
   /** @param bytes of one operation */
-  constructor(bytes: number) {
+  constructor(rounds: readonly Measured[], bytes: number) {
+    this.#rounds = rounds
     this.#bytes = bytes
   }
 
@@ -32,13 +37,13 @@ export class Turns {
   value(basis: Basis): number {
     switch (basis) {
       case 'rate':
-        return median(this.rounds.map((round) => round.operations / round.seconds))
+        return median(this.#rounds.map((round) => round.operations / round.seconds))
       case 'bandwidth':
         return this.value('rate') * this.#bytes
       case 'cpu-per-byte':
         return this.value('cpu') / this.#bytes
       case 'cpu':
-        return median(this.rounds.map((round) => round.cpuUs / round.operations))
+        return median(this.#rounds.map((round) => round.cpuUs / round.operations))
       case 'p50':
         return this.#latency(50)
       case 'p99':
@@ -48,27 +53,41 @@ export class Turns {
 
   #latency(percentile: number): number {
     const all = latencyHistogram()
-    for (const { latency } of this.rounds) if (latency.count > 0) all.add(latency)
+    for (const { latency } of this.#rounds) if (latency.count > 0) all.add(latency)
     return all.percentile(percentile) / 1_000
   }
 }
 
-/** Every contender has one turn a round. An aborted `signal` ends it after the turn under way. `tell` hears of each. */
+/**
+ * Everybody has one turn a round; the turns of each, by name. An aborted `signal` ends it after the turn under way. `tell`
+ * hears of each.
+ */
+export async function inTurns<Result>(
+  players: ReadonlyArray<Player<Result>>,
+  rounds: number,
+  signal: AbortSignal,
+  tell: (what: string) => void,
+): Promise<Map<string, Result[]>> {
+  const all = new Map(players.map(({ name }): [string, Result[]] => [name, []]))
+  for (let round = 0; round < rounds; round++) {
+    for (const player of players) {
+      if (signal.aborted) return all
+      tell(`turn ${round + 1}/${rounds}: ${player.name}`)
+      all.get(player.name)!.push(await player.round())
+    }
+  }
+  return all
+}
+
+/** As `inTurns`, ready to be compared. */
 export async function takeTurns(
   contenders: readonly Contender[],
   rounds: number,
   signal: AbortSignal,
   tell: (what: string) => void,
 ): Promise<Map<string, Turns>> {
-  const all = new Map(contenders.map(({ name, bytes }) => [name, new Turns(bytes)]))
-  for (let round = 0; round < rounds; round++) {
-    for (const contender of contenders) {
-      if (signal.aborted) return all
-      tell(`turn ${round + 1}/${rounds}: ${contender.name}`)
-      all.get(contender.name)!.rounds.push(await contender.round())
-    }
-  }
-  return all
+  const all = await inTurns(contenders, rounds, signal, tell)
+  return new Map(contenders.map(({ name, bytes }) => [name, new Turns(all.get(name)!, bytes)]))
 }
 
 /** Value of one contender ÷ value of another. NaN when either had no turn. */
