@@ -42,18 +42,16 @@ import { Administration, vdiskInfo } from '../cvm/administration.ts'
 import type { Cvm } from '../cvm/cvm.ts'
 import { FileAdministration } from '../cvm/file-administration.ts'
 import { homeOf } from '../cvm/homing.ts'
-import { WriteSession } from '../cvm/write-session.ts'
 import { isHiddenDisk } from '../files/disks.ts'
 import { METHOD } from '../replication/methods.ts'
-import { DiskTrack } from './disk-track.ts'
 import { FileDisks, isFileDisk } from './file-disks.ts'
 import { HostFiles } from './host-files.ts'
 import { EmbeddedNode } from './node.ts'
 import { addNodeRecord, changeNodeRecord, removeNodeRecord } from './node-records.ts'
+import { OpenDisks } from './open-disks.ts'
 import { openRealWorld } from './real-world.ts'
 import { type ResolvedSettings, resolveSettings } from './settings.ts'
 import { clusterSpace, clusterStats, clusterStatus, type View } from './stats.ts'
-import { Turns, VDiskHandle } from './vdisk-handle.ts'
 import type { World } from './world.ts'
 
 const EVENTS_QUEUED_MAX = 4096
@@ -90,9 +88,6 @@ export class EmbeddedCluster implements Cluster {
   private readonly settings: ResolvedSettings
   private readonly world: World
   private readonly members = new Map<NodeId, EmbeddedNode>()
-  private readonly tracks = new Map<VDiskId, DiskTrack>()
-  private readonly handles = new Set<VDiskHandle>()
-  private readonly turns: Turns
   private readonly log: BoundedEvents<ClusterEvent>
   private readonly administration: Administration
   private readonly fileAdministration: FileAdministration
@@ -100,21 +95,18 @@ export class EmbeddedCluster implements Cluster {
   private vdisks!: RecordsView<VDiskRecord>
   private owners!: RecordsView<OwnerRecord>
   private vms!: RecordsView<VmRecord>
+  private openDisks!: OpenDisks
   private hostFiles!: HostFiles
   /** vDisks of files that are just going to another home. */
   private readonly following = new Set<VDiskId>()
   private fileDisks!: FileDisks
   private nodesPerBlock = 1
-  private internalBytes = 0
-  /** Handles, ever. */
-  private opened = 0
   private closing: Promise<void> | undefined
 
   constructor(location: string, settings: ResolvedSettings, world: World) {
     this.location = location
     this.settings = settings
     this.world = world
-    this.turns = new Turns(world.clock)
     this.log = new BoundedEvents<ClusterEvent>(EVENTS_QUEUED_MAX, (count) =>
       this.stamp({ type: 'events-lost', count }),
     )
@@ -144,14 +136,24 @@ export class EmbeddedCluster implements Cluster {
     this.vdisks = await RecordsView.open<VDiskRecord>(catalog, 'vdisk/')
     this.owners = await RecordsView.open<OwnerRecord>(catalog, 'owner/')
     this.vms = await RecordsView.open<VmRecord>(catalog, 'vm/')
-    this.vms.onChange(() => this.followVms())
+    this.openDisks = new OpenDisks({
+      clock,
+      administration: this.administration,
+      vdisks: this.vdisks,
+      owners: this.owners,
+      incarnation: this.observer.incarnation,
+      homePath: (vdisk) => this.homeMember(vdisk)?.path,
+    })
+    this.vms.onChange(() => this.openDisks.followVms())
+    const openDisk = (node: NodeId, vdisk: VDiskId, size: () => number) =>
+      this.openDisks.openForFile(this.member(node).path, vdisk, size)
     this.hostFiles = new HostFiles({
       administration: this.administration,
       fileAdministration: this.fileAdministration,
       clock,
       random,
       owners: this.owners,
-      openDisk: (node, vdisk, size) => this.openForFile(this.member(node), vdisk, size),
+      openDisk,
       onUsed: (node, vdisk) => this.follow(node, vdisk),
       space: () => clusterSpace(this.view()),
     })
@@ -160,7 +162,7 @@ export class EmbeddedCluster implements Cluster {
       fileSystem: (node, container) => this.hostFiles.fileSystem(node, this.member(node).path, container),
       info: (vdisk) => this.infoOf(vdisk),
       names: () => [...this.vdisks.all()].map(([, entry]) => entry.value.name),
-      openDisk: (node, vdisk, size) => this.openForFile(this.member(node), vdisk, size),
+      openDisk,
     })
     for (const record of this.observer.members()) this.addMember(record)
     await Promise.all([...this.members.values()].map((member) => member.start()))
@@ -181,19 +183,20 @@ export class EmbeddedCluster implements Cluster {
     this.assertOpen()
     if (isFileDisk(name)) return this.fileDisks.open(this.hostOr(options?.via), name)
     if (options?.via === undefined) return this.openAtHome(name)
-    return this.open(await this.administration.vdiskInfo(name), this.member(options.via), true)
+    const info = await this.administration.vdiskInfo(name)
+    return this.openDisks.open(info, this.member(options.via).path, true)
   }
 
   async deleteVDisk(name: string): Promise<void> {
     this.assertOpen()
     if (isFileDisk(name)) return this.fileDisks.remove(this.hostOr(undefined), name)
     const { id } = await this.administration.vdiskInfo(name)
-    const users = [...this.handles].filter((handle) => handle.name === name).length
+    const users = this.openDisks.usersOf(name)
     if (users > 0) {
       throw new HitherError('IN_USE', `vDisk ${name} is open (${users} handles); close them first`)
     }
     await this.administration.deleteVDisk(name)
-    this.tracks.delete(id)
+    this.openDisks.forget(id)
   }
 
   async listVDisks(): Promise<VDiskInfo[]> {
@@ -286,7 +289,7 @@ export class EmbeddedCluster implements Cluster {
     if ((await this.world.catalog.get(keys.node(node))) !== undefined) {
       await this.leader(node).whileUp((cvm) => cvm.curator.drainNode(node))
     }
-    await this.leavePath(node)
+    await this.openDisks.leave(node, () => this.leader(node).path)
     await member.stop()
     await removeNodeRecord(this.world.catalog, node)
     await member.close()
@@ -329,7 +332,7 @@ export class EmbeddedCluster implements Cluster {
       openVDisk: async (name) => {
         this.assertOpen()
         if (isFileDisk(name)) return this.fileDisks.open(node, name)
-        return this.open(await this.administration.vdiskInfo(name), member, true)
+        return this.openDisks.open(await this.administration.vdiskInfo(name), member.path, true)
       },
     }
   }
@@ -371,7 +374,7 @@ export class EmbeddedCluster implements Cluster {
 
   private async shutDown(): Promise<void> {
     await this.hostFiles?.close()
-    await Promise.allSettled([...this.handles].map((handle) => handle.close()))
+    await this.openDisks?.close()
     // The hosts go first: a CVM that stops now is no reason to switch a path.
     for (const member of this.members.values()) await member.close()
     // All drain before the first one leaves: what they append last is to have RF copies, too.
@@ -446,7 +449,7 @@ export class EmbeddedCluster implements Cluster {
       unknown.push(this.vms.refresh(keys.vm(info.vm)))
     }
     await Promise.allSettled(unknown)
-    return this.open(info, this.members.get(info.home) ?? this.anyMember())
+    return this.openDisks.open(info, (this.members.get(info.home) ?? this.anyMember()).path, false)
   }
 
   /** That node, or the first whose CVM is up, or the first of all. */
@@ -476,72 +479,6 @@ export class EmbeddedCluster implements Cluster {
     throw new HitherError('CVM_DOWN', 'no CVM of the cluster is up')
   }
 
-  private open(info: VDiskInfo, member: EmbeddedNode, fixed = false): VDisk {
-    const size = () => this.vdisks.value(keys.vdisk(info.id))?.size ?? info.size
-    const handle = this.newHandle(info, member, fixed, size)
-    this.handles.add(handle)
-    return handle
-  }
-
-  /** For a file system, which opens and closes as it likes: nobody has to wait until this handle is closed. */
-  private openForFile(member: EmbeddedNode, id: VDiskId, size: () => number): VDisk {
-    const record = this.vdisks.value(keys.vdisk(id))
-    const generation = this.owners.value(keys.owner(id))?.generation ?? 0
-    const info = { id, name: record?.name ?? String(id), readOnly: record?.readOnly === true, generation }
-    return this.newHandle(info, member, true, size)
-  }
-
-  private newHandle(
-    info: Pick<VDiskInfo, 'id' | 'name' | 'readOnly' | 'generation'>,
-    member: EmbeddedNode,
-    fixed: boolean,
-    size: () => number,
-  ): VDiskHandle {
-    let track = this.tracks.get(info.id)
-    if (track === undefined) {
-      track = new DiskTrack()
-      this.tracks.set(info.id, track)
-    }
-    const handle: VDiskHandle = new VDiskHandle({
-      id: info.id,
-      name: info.name,
-      readOnly: info.readOnly,
-      path: member.path,
-      fixed,
-      clock: this.world.clock,
-      turns: this.turns,
-      track,
-      session: new WriteSession(`${this.observer.incarnation}/${++this.opened}`, info.generation),
-      administration: this.administration,
-      size,
-      catchUp: () => this.vdisks.refresh(keys.vdisk(info.id)),
-      count: (bytes) => {
-        if (handle.isLocal) this.internalBytes += bytes
-      },
-      onClose: (closed) => this.handles.delete(closed),
-    })
-    return handle
-  }
-
-  /** The node goes: what still uses the path of its host takes another one. */
-  private async leavePath(node: NodeId): Promise<void> {
-    const leaving = [...this.handles].filter((handle) => handle.host === node)
-    // Its vDisks have a new home.
-    await Promise.allSettled(leaving.map(({ id }) => this.vdisks.refresh(keys.vdisk(id))))
-    for (const handle of leaving) {
-      const home = this.homeMember(handle.id)
-      handle.moveTo((home === undefined || home.node === node ? this.leader(node) : home).path)
-    }
-  }
-
-  /** A VM moved: open handles of its vDisks take the path of its new host. */
-  private followVms(): void {
-    for (const handle of this.handles) {
-      const home = this.homeMember(handle.id)
-      if (home !== undefined) handle.moveTo(home.path)
-    }
-  }
-
   private async handOver(vdisk: VDiskId, to: NodeId): Promise<void> {
     const deadline = this.world.clock.now() + HAND_OVER_TIMEOUT_MS
     for (let waitMs = 5; ; waitMs = Math.min(200, waitMs * 2)) {
@@ -564,18 +501,8 @@ export class EmbeddedCluster implements Cluster {
   }
 
   private emit(event: ClusterEventBody): void {
-    if (event.type === 'takeover' && event.from !== event.to) this.noteTakeover(event)
+    if (event.type === 'takeover' && event.from !== event.to) this.openDisks.takenOver(event)
     this.log.publish(this.stamp(event))
-  }
-
-  private noteTakeover(event: Extract<ClusterEventBody, { type: 'takeover' }>): void {
-    for (const [, entry] of this.vdisks.all()) {
-      if (entry.value.name !== event.vdisk) continue
-      const at = new Date(this.world.clock.wall()).toISOString()
-      this.tracks
-        .get(entry.value.id)
-        ?.takenOver({ at, from: event.from, to: event.to, pauseMs: Math.round(event.tookMs) })
-    }
   }
 
   private stamp(event: ClusterEventBody): ClusterEvent {
@@ -589,8 +516,8 @@ export class EmbeddedCluster implements Cluster {
       observer: this.observer,
       vdisks: this.vdisks,
       owners: this.owners,
-      tracks: this.tracks,
-      internalBytes: this.internalBytes,
+      tracks: this.openDisks.tracks,
+      internalBytes: this.openDisks.internalBytes,
       homeOf: (id) => {
         const record = this.vdisks.value(keys.vdisk(id))
         return record === undefined ? undefined : homeOf(record, this.vms)
