@@ -40,8 +40,4 @@ export class SeenAttributes {
       return
     }
   }
-
-  drop(file: FileId): void {
-    this.#files.delete(file)
-  }
 }

@@ -90,7 +90,7 @@ export const HANDLE_BYTES_MAX = 64
 export const VERIFIER_BYTES = 8
 /** Longest name of a directory entry. */
 export const NAME_BYTES_MAX = 255
-/** Longest path, of a symbolic link and of a MOUNT. */
+/** Longest path that a symbolic link holds. */
 export const PATH_BYTES_MAX = 4096
 /** Most data of one READ or WRITE. */
 export const TRANSFER_BYTES_MAX = 1 * MiB
