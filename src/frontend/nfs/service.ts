@@ -1,14 +1,14 @@
 /** What the procedures of NFS and MOUNT work with: the exports of one host's path, and what a handle leads to. */
-import type { FileAttributes, FileId, FilePath, FileSystem } from '../../api.ts'
+import type { FileAttributes, FileChange, FileId, FilePath, FileSystem } from '../../api.ts'
 import type { HitherError } from '../../base/errors.ts'
 import type { BufferPool } from '../socket/buffer-pool.ts'
-import { writePostOp, writeWccAfter } from './attributes.ts'
+import { writePostOp, writeWcc, writeWccAfter } from './attributes.ts'
 import { type Export, Exports } from './exports.ts'
 import { decodeHandle } from './handle.ts'
 import { type User, userOf } from './permissions.ts'
 import type { Call, WriteResults } from './rpc/program.ts'
 import { NfsError, statusOf } from './status.ts'
-import { NFS3ERR_JUKEBOX, NFS3ERR_NOTDIR, NFS3ERR_ROFS, type Status } from './wire.ts'
+import { NFS3_OK, NFS3ERR_JUKEBOX, NFS3ERR_NOTDIR, NFS3ERR_ROFS, type Status } from './wire.ts'
 
 /** A file that a call is about, and who calls. That it still exists is not said. */
 export interface Target {
@@ -108,6 +108,16 @@ export class NfsService {
     } catch {
       return UNKNOWN
     }
+  }
+}
+
+/** The answer of a call that changed `target`, and tells nothing but that. */
+export function changed({ exported, fs }: Target, change: FileChange): WriteResults {
+  exported.seen.put(change.after)
+  return (out) => {
+    out.u32(NFS3_OK)
+    writeWcc(out, fs.id, change)
+    return undefined
   }
 }
 

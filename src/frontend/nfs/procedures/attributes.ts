@@ -2,7 +2,7 @@
 import type { FileAttributes, FileChanges, FileTime } from '../../../api.ts'
 import { codeOf } from '../../../base/errors.ts'
 import { KiB } from '../../../base/units.ts'
-import { readChanges, readTime, writeAttributes, writePostOp, writeWcc } from '../attributes.ts'
+import { readChanges, readTime, writeAttributes, writePostOp } from '../attributes.ts'
 import {
   allowedChanges,
   MAY_EXECUTE,
@@ -14,7 +14,7 @@ import {
   type User,
 } from '../permissions.ts'
 import type { Call, Procedure, WriteResults } from '../rpc/program.ts'
-import type { NfsService, Target } from '../service.ts'
+import { changed, type NfsService, type Target } from '../service.ts'
 import { NfsError } from '../status.ts'
 import {
   ACCESS_DELETE,
@@ -72,13 +72,7 @@ export function setAttributes(service: NfsService): Procedure {
       run: (call) =>
         service.answer(call, [[handle, 'wcc']], async () => {
           const target = await service.openToChange(handle, call)
-          const change = await applyChanges(service, target, changes, guard, call)
-          target.exported.seen.put(change.after)
-          return (out) => {
-            out.u32(NFS3_OK)
-            writeWcc(out, target.fs.id, change)
-            return undefined
-          }
+          return changed(target, await applyChanges(service, target, changes, guard, call))
         }),
     }
   }

@@ -4,7 +4,7 @@ import { writePostOp, writeWcc } from '../attributes.ts'
 import { encodeHandle } from '../handle.ts'
 import { MAY_EXECUTE, modeAllows, mustChangeEntries } from '../permissions.ts'
 import type { Call, Procedure } from '../rpc/program.ts'
-import type { NfsService, Target } from '../service.ts'
+import { changed, type NfsService, type Target } from '../service.ts'
 import { NfsError } from '../status.ts'
 import { NFS3_OK, NFS3ERR_ACCES, NFS3ERR_INVAL, NFS3ERR_XDEV } from '../wire.ts'
 import { keyOf } from './making.ts'
@@ -59,13 +59,7 @@ function removal(
           const target = await service.openToChange(directory, call)
           checkOwnName(name, NFS3ERR_INVAL)
           await mayTake(service, target, name, { newParent: false })
-          const change = await take(target, name, call)
-          target.exported.seen.put(change.after)
-          return (out) => {
-            out.u32(NFS3_OK)
-            writeWcc(out, target.fs.id, change)
-            return undefined
-          }
+          return changed(target, await take(target, name, call))
         }),
     }
   }
