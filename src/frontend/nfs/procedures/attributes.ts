@@ -32,11 +32,11 @@ import {
   NAME_BYTES_MAX,
   NFS3_OK,
   NFS3ERR_FBIG,
-  NFS3ERR_INVAL,
-  NFS3ERR_ISDIR,
   NFS3ERR_NOT_SYNC,
   TRANSFER_BYTES_MAX,
 } from '../wire.ts'
+import { checkRegular } from './data.ts'
+import { keyOf } from './making.ts'
 import { readHandle } from './names.ts'
 
 /** Transfers of this size and its multiples are best: the unit of the block map. */
@@ -88,7 +88,7 @@ async function applyChanges(
   const file = await service.known(target)
   if (changes.size !== undefined) checkSize(file, changes.size)
   const allowed = allowedChanges(file, target.user, changes)
-  const options = { ...(guard && { guard }), ...(call.key && { key: call.key }) }
+  const options = { ...(guard && { guard }), ...keyOf(call) }
   try {
     return await target.fs.setAttributes(target.file, allowed, options)
   } catch (error) {
@@ -98,8 +98,7 @@ async function applyChanges(
 }
 
 function checkSize(file: FileAttributes, size: number): void {
-  if (file.type === 'directory') throw new NfsError(NFS3ERR_ISDIR)
-  if (file.type !== 'file') throw new NfsError(NFS3ERR_INVAL)
+  checkRegular(file)
   if (size > FILE_BYTES_MAX) throw new NfsError(NFS3ERR_FBIG)
 }
 

@@ -169,7 +169,8 @@ export function readLink(service: NfsService): Procedure {
   }
 }
 
-function checkRegular(file: FileAttributes): void {
+/** Throws NFS3ERR_ISDIR or NFS3ERR_INVAL for what is no regular file. */
+export function checkRegular(file: FileAttributes): void {
   if (file.type === 'directory') throw new NfsError(NFS3ERR_ISDIR)
   if (file.type !== 'file') throw new NfsError(NFS3ERR_INVAL)
 }
