@@ -9,6 +9,7 @@ import { HEADROOM_BYTES } from '../../socket/buffer-pool.ts'
 import { writePostOp, writeWcc } from '../attributes.ts'
 import { afterForeignWrite, mayReadData, mayWriteData } from '../permissions.ts'
 import type { Payload, Procedure } from '../rpc/program.ts'
+import { paddedLength } from '../rpc/xdr.ts'
 import type { NfsService, Target } from '../service.ts'
 import { NfsError } from '../status.ts'
 import {
@@ -66,11 +67,6 @@ async function readData(service: NfsService, target: Target, offset: number, cou
     pool.give(pooled)
     throw error
   }
-}
-
-/** The next multiple of four. */
-function paddedLength(length: number): number {
-  return (length + 3) & ~3
 }
 
 /** The first `length` bytes behind the headroom, and the zeros that XDR wants behind them. */

@@ -10,7 +10,7 @@ import { ATTRIBUTES_BYTES, writePostOp } from '../attributes.ts'
 import { encodeHandle, HANDLE_BYTES } from '../handle.ts'
 import { MAY_READ, modeAllows } from '../permissions.ts'
 import type { Procedure } from '../rpc/program.ts'
-import type { XdrWriter } from '../rpc/xdr.ts'
+import { paddedLength, type XdrWriter } from '../rpc/xdr.ts'
 import type { NfsService, Target } from '../service.ts'
 import { NfsError } from '../status.ts'
 import { LISTING_BYTES_MAX, NFS3_OK, NFS3ERR_ACCES, NFS3ERR_TOOSMALL, VERIFIER_BYTES } from '../wire.ts'
@@ -115,7 +115,7 @@ function countThatFit(entries: readonly DirectoryEntry[], request: Request): num
   let bytes = FRAME_BYTES
   let namesBytes = 0
   for (const [i, { name }] of entries.entries()) {
-    const nameBytes = ENTRY_BYTES + ((name.length + 3) & ~3)
+    const nameBytes = ENTRY_BYTES + paddedLength(name.length)
     bytes += nameBytes + (request.plus ? PLUS_BYTES : 0)
     namesBytes += nameBytes
     if (bytes > request.bytesMax) return i

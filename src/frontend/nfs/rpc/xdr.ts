@@ -10,6 +10,11 @@ import { invariant } from '../../../base/errors.ts'
 const TWO_32 = 0x1_0000_0000
 const INITIAL_BYTES = 4096
 
+/** `length` bytes with their padding: the next multiple of four. */
+export function paddedLength(length: number): number {
+  return (length + 3) & ~3
+}
+
 /** The bytes are not what they should be. */
 export class XdrError extends Error {
   constructor(message: string) {
@@ -128,7 +133,7 @@ export class XdrWriter {
 
   /** The bytes and their padding, without a length. */
   fixed(value: Uint8Array): void {
-    const padded = (value.length + 3) & ~3
+    const padded = paddedLength(value.length)
     const at = this.#take(padded)
     this.#bytes.set(value, at)
     this.#bytes.fill(0, at + value.length, at + padded)
