@@ -4,15 +4,9 @@
  * who may execute a file may read it).
  */
 import type { ExportOptions, FileAttributes, FileChanges } from '../../api.ts'
-import type { Credentials } from './rpc/credentials.ts'
+import type { Credentials, User } from './rpc/credentials.ts'
 import { NfsError } from './status.ts'
 import { NFS3ERR_ACCES, NFS3ERR_PERM } from './wire.ts'
-
-export interface User {
-  readonly uid: number
-  readonly gid: number
-  readonly groups: readonly number[]
-}
 
 /** User and group of whoever has no name here. */
 const NOBODY_ID = 65_534

@@ -11,8 +11,8 @@ import {
   mayReadData,
   mayWriteData,
   modeAllows,
-  type User,
 } from '../permissions.ts'
+import type { User } from '../rpc/credentials.ts'
 import type { Call, Procedure, WriteResults } from '../rpc/program.ts'
 import { changed, type NfsService, type Target } from '../service.ts'
 import { NfsError } from '../status.ts'

@@ -17,13 +17,17 @@ import { XdrError, XdrReader } from './xdr.ts'
 const MACHINE_NAME_BYTES_MAX = 255
 const GROUPS_MAX = 16
 
+export interface User {
+  readonly uid: number
+  readonly gid: number
+  readonly groups: readonly number[]
+}
+
 export interface Credentials {
   /** As the client calls itself; a view of the message, empty with AUTH_NONE. */
   readonly machine: Uint8Array
   /** `undefined` with AUTH_NONE. */
-  readonly user:
-    | { readonly uid: number; readonly gid: number; readonly groups: readonly number[] }
-    | undefined
+  readonly user: User | undefined
 }
 
 const ANONYMOUS: Credentials = { machine: new Uint8Array(0), user: undefined }
