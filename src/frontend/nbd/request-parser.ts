@@ -10,6 +10,7 @@
  */
 import { HitherError } from '../../base/errors.ts'
 import { type BufferPool, HEADROOM_BYTES } from '../socket/buffer-pool.ts'
+import { Unparsed } from '../socket/unparsed.ts'
 import { CMD_WRITE, PAYLOAD_BYTES_MAX, REQUEST_HEADER_BYTES, REQUEST_MAGIC, readU64 } from './wire.ts'
 
 /** One decoded request header. The parser has one, and uses it again for the next request. */
@@ -57,8 +58,7 @@ export class RequestParser {
   #missing = 0
   #payload: Buffer | undefined
   #pooled: Buffer | undefined
-  /** The rest of a chunk, kept while the sink makes us wait. */
-  #rest: Buffer | undefined
+  readonly #unparsed = new Unparsed()
 
   constructor(sink: RequestSink, pool: BufferPool) {
     this.#sink = sink
@@ -72,22 +72,18 @@ export class RequestParser {
 
   /** Parses everything in `chunk`, which is the parser's from now on. `false` when the sink said `wait`. */
   push(chunk: Buffer): boolean {
-    const rest = this.#rest
-    this.#rest = undefined
-    return this.#parse(rest === undefined ? chunk : Buffer.concat([rest, chunk]))
+    return this.#parse(this.#unparsed.takeWith(chunk))
   }
 
   /** Goes on after a `wait`. `false` when the sink said it again. */
   resume(): boolean {
-    const rest = this.#rest ?? EMPTY
-    this.#rest = undefined
-    return this.#parse(rest)
+    return this.#parse(this.#unparsed.take())
   }
 
   /** Lets go of everything; the connection is over. */
   stop(): void {
     this.#state = 'stopped'
-    this.#rest = undefined
+    this.#unparsed.drop()
     this.#payload = undefined
     if (this.#pooled !== undefined) this.#pool.give(this.#pooled)
     this.#pooled = undefined
@@ -107,7 +103,7 @@ export class RequestParser {
         case 'undecided': {
           const verdict = this.#sink.begin(this.#header)
           if (verdict === 'wait') {
-            this.#rest = at < chunk.length ? chunk.subarray(at) : undefined
+            this.#unparsed.keep(chunk, at)
             return false
           }
           this.#enter(verdict, chunk, at)
@@ -213,5 +209,3 @@ export class RequestParser {
     return end
   }
 }
-
-const EMPTY = Buffer.alloc(0)

@@ -14,6 +14,7 @@
 import { HitherError } from '../../../base/errors.ts'
 import { KiB } from '../../../base/units.ts'
 import { type BufferPool, HEADROOM_BYTES } from '../../socket/buffer-pool.ts'
+import { Unparsed } from '../../socket/unparsed.ts'
 
 /** Every call that carries no file data fits: credentials 800 bytes, a symbolic link's target 4,096. */
 export const SMALL_RECORD_BYTES = 8 * KiB
@@ -48,8 +49,7 @@ export class RecordParser {
   #last = false
   #gathered: Buffer | undefined
   #gatheredBytes = 0
-  /** The rest of a chunk, kept while the sink makes us wait. */
-  #rest: Buffer | undefined
+  readonly #unparsed = new Unparsed()
 
   constructor(sink: RecordSink, pool: BufferPool, recordBytesMax: number) {
     this.#sink = sink
@@ -64,22 +64,18 @@ export class RecordParser {
 
   /** Parses everything in `chunk`, which is the parser's from now on. `false` when the sink wants to wait. */
   push(chunk: Buffer): boolean {
-    const rest = this.#rest
-    this.#rest = undefined
-    return this.#parse(rest === undefined ? chunk : Buffer.concat([rest, chunk]))
+    return this.#parse(this.#unparsed.takeWith(chunk))
   }
 
   /** Goes on after a wait. `false` when the sink wants to wait again. */
   resume(): boolean {
-    const rest = this.#rest ?? EMPTY
-    this.#rest = undefined
-    return this.#parse(rest)
+    return this.#parse(this.#unparsed.take())
   }
 
   /** Nothing more is parsed; what was gathered is given back. */
   stop(): void {
     this.#state = 'stopped'
-    this.#rest = undefined
+    this.#unparsed.drop()
     if (this.#gathered !== undefined) this.#pool.give(this.#gathered)
     this.#gathered = undefined
   }
@@ -109,7 +105,7 @@ export class RecordParser {
 
   /** The sink wants to wait: what of `chunk` begins at `at` is for later. */
   #keep(chunk: Buffer, at: number): false {
-    this.#rest = chunk.subarray(at)
+    this.#unparsed.keep(chunk, at)
     return false
   }
 
@@ -189,5 +185,3 @@ export class RecordParser {
     this.#gatheredBytes = 0
   }
 }
-
-const EMPTY = Buffer.alloc(0)
