@@ -27,9 +27,6 @@ export interface ConnectionSettings {
   readonly onError: (error: HitherError) => void
 }
 
-/** How often a probe tells whether an idle client is still there. */
-const KEEP_ALIVE_MS = 60_000
-
 export class Connection {
   readonly #socket: Socket
   readonly #settings: ConnectionSettings
@@ -42,10 +39,6 @@ export class Connection {
   constructor(socket: Socket, settings: ConnectionSettings) {
     this.#socket = socket
     this.#settings = settings
-    socket.setNoDelay(true)
-    socket.setKeepAlive(true, KEEP_ALIVE_MS)
-    // Resets and broken pipes are the client's way to leave. `close` follows, and cleans up.
-    socket.on('error', () => socket.destroy())
     this.#channel = new HandshakeChannel(socket)
     this.ended = this.#run()
   }

@@ -1,18 +1,19 @@
 /**
- * The NBD door: listens, and keeps the set of its connections. One door serves one host's path to storage.
+ * The NBD door. One door serves one host's path to storage.
  *
  * `close` goes in steps: 1. no new connections; 2. connections with nothing under way end, the others finish what they
  * have, and refuse more with ESHUTDOWN; 3. after the grace, what is still under way is answered with ESHUTDOWN; 4.
  * after a further moment whoever still holds on is cut off.
  */
 import { lstat, rm } from 'node:fs/promises'
-import { connect, createServer, type Server, type Socket } from 'node:net'
+import { connect } from 'node:net'
 import type { StoragePath } from '../../api.ts'
-import { asHitherError, codeOf, HitherError } from '../../base/errors.ts'
+import { codeOf, HitherError } from '../../base/errors.ts'
 import { MiB } from '../../base/units.ts'
 import { BufferPool } from '../socket/buffer-pool.ts'
 import { ByteBudget } from '../socket/byte-budget.ts'
-import { allEnded, atLeast, checkPort, listening, urlHost } from '../socket/listen.ts'
+import { atLeast, checkPort, urlHost } from '../socket/listen.ts'
+import { SocketServer } from '../socket/socket-server.ts'
 import { Connection, type ConnectionSettings } from './connection.ts'
 import { ExportDirectory } from './export-directory.ts'
 import { PAYLOAD_BYTES_MAX } from './wire.ts'
@@ -57,8 +58,6 @@ export interface NbdServer extends AsyncDisposable {
 
 /** Idle buffers kept for the next requests. */
 const POOL_BYTES = 16 * MiB
-/** How long after the grace the last answers may take to leave, and after that the vDisks to let go. */
-const LAST_WORDS_MS = 250
 
 /**
  * Opens an NBD door onto `path`: every vDisk it lists is an export of that name. Rejects with `BAD_SETTING`, or with
@@ -74,14 +73,11 @@ export async function serveNbd(path: StoragePath, options: NbdOptions = {}): Pro
 class Door implements NbdServer {
   url = ''
   port: number | undefined
-  readonly #server: Server
-  readonly #settings: ConnectionSettings
+  readonly #server: SocketServer<Connection>
   readonly #closeGraceMs: number
-  readonly #connections = new Set<Connection>()
-  #closed: Promise<void> | undefined
 
   constructor(path: StoragePath, options: NbdOptions) {
-    this.#settings = {
+    const settings: ConnectionSettings = {
       exports: new ExportDirectory(path),
       limits: {
         requestsMax: options.requestsMax ?? 256,
@@ -94,12 +90,11 @@ class Door implements NbdServer {
       onError: options.onError ?? (() => {}),
     }
     this.#closeGraceMs = options.closeGraceMs ?? 2_000
-    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket))
-    // Later than at the start: a connection could not be accepted, for want of file descriptors. The door stays open.
-    this.#server.on('error', (error) => {
-      if (this.#server.listening) this.#settings.onError(asHitherError(error))
+    this.#server = new SocketServer({
+      connectionsMax: options.connectionsMax ?? 1_024,
+      onError: settings.onError,
+      connect: (socket) => new Connection(socket, settings),
     })
-    this.#server.maxConnections = options.connectionsMax ?? 1_024
   }
 
   async listen(options: NbdOptions): Promise<void> {
@@ -109,19 +104,20 @@ class Door implements NbdServer {
       return
     }
     const host = options.host ?? '127.0.0.1'
-    await listening(this.#server, { host, port: options.port ?? 0 })
-    const address = this.#server.address()
-    this.port = typeof address === 'object' && address !== null ? address.port : undefined
+    await this.#server.listen({ host, port: options.port ?? 0 })
+    this.port = this.#server.port
     this.url = `nbd://${urlHost(host)}:${this.port}`
   }
 
   connections(): number {
-    return this.#connections.size
+    return this.#server.connections()
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#close()
-    return this.#closed
+    return this.#server.close(this.#closeGraceMs, [
+      (connection) => connection.abandon(),
+      (connection) => connection.destroy(),
+    ])
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -130,32 +126,12 @@ class Door implements NbdServer {
 
   async #listenOnSocket(path: string): Promise<void> {
     try {
-      await listening(this.#server, { path })
+      await this.#server.listen({ path })
     } catch (error) {
       if (codeOf(error) !== 'IN_USE' || !(await isStaleSocket(path))) throw error
       await rm(path)
-      await listening(this.#server, { path })
+      await this.#server.listen({ path })
     }
-  }
-
-  #accept(socket: Socket): void {
-    const connection = new Connection(socket, this.#settings)
-    this.#connections.add(connection)
-    void connection.ended.finally(() => this.#connections.delete(connection))
-    if (this.#closed !== undefined) connection.shutdown()
-  }
-
-  async #close(): Promise<void> {
-    const serverClosed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
-    for (const connection of this.#connections) connection.shutdown()
-    if (!(await allEnded(this.#connections, this.#closeGraceMs))) {
-      for (const connection of this.#connections) connection.abandon()
-      if (!(await allEnded(this.#connections, LAST_WORDS_MS))) {
-        for (const connection of this.#connections) connection.destroy()
-        await allEnded(this.#connections, LAST_WORDS_MS)
-      }
-    }
-    await serverClosed
   }
 }
 

@@ -6,12 +6,13 @@ import { createSocket, type Socket } from 'node:dgram'
 import { isIPv6 } from 'node:net'
 import { asHitherError, HitherError } from '../../base/errors.ts'
 import { KiB, MiB } from '../../base/units.ts'
+import { BufferPool } from '../socket/buffer-pool.ts'
 import { checkPort, listenError } from '../socket/listen.ts'
 import { clientAddress } from './rpc/client-address.ts'
 import { dispatch } from './rpc/dispatch.ts'
 import { SUCCESS, writeAccepted } from './rpc/message.ts'
 import { nullProcedure, type Procedure, type Program } from './rpc/program.ts'
-import { RpcServer } from './rpc/server.ts'
+import { serveRpc } from './rpc/server.ts'
 import { XdrWriter } from './rpc/xdr.ts'
 import {
   MOUNT_PROGRAM,
@@ -57,19 +58,23 @@ export async function servePortmap(options: PortmapOptions): Promise<PortmapServ
   checkPort(options.nfsPort)
   const host = options.host ?? '127.0.0.1'
   const onError = options.onError ?? (() => {})
-  const tcp = new RpcServer({
-    recordBytesMax: RECORD_BYTES_MAX,
-    connectionsMax: 64,
-    requestsMax: 16,
-    bytesMax: 64 * KiB,
-    bytesTotalMax: 1 * MiB,
-    stallTimeoutMs: 10_000,
-    closeGraceMs: 200,
-    onError,
-  })
   const mappings: Mapping[] = []
   const programs = [portmapProgram(mappings)]
-  await tcp.listen(programs, { host, port: options.port ?? PORTMAP_PORT })
+  const tcp = await serveRpc(
+    programs,
+    { host, port: options.port ?? PORTMAP_PORT },
+    {
+      recordBytesMax: RECORD_BYTES_MAX,
+      connectionsMax: 64,
+      requestsMax: 16,
+      bytesMax: 64 * KiB,
+      bytesTotalMax: 1 * MiB,
+      stallTimeoutMs: 10_000,
+      closeGraceMs: 200,
+      pool: new BufferPool(1 * MiB),
+      onError,
+    },
+  )
   const { port } = tcp
   mappings.push(
     { program: PORTMAP_PROGRAM, version: PORTMAP_VERSION, protocol: TCP, port },

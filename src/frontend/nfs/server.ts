@@ -5,10 +5,11 @@
 import type { FilePath } from '../../api.ts'
 import type { HitherError } from '../../base/errors.ts'
 import { MiB } from '../../base/units.ts'
+import { BufferPool } from '../socket/buffer-pool.ts'
 import { atLeast, checkPort, urlHost } from '../socket/listen.ts'
 import { mountProgram } from './mount-program.ts'
 import { nfsProgram } from './nfs-program.ts'
-import { RpcServer } from './rpc/server.ts'
+import { serveRpc } from './rpc/server.ts'
 import { NfsService } from './service.ts'
 import { RECORD_BYTES_MAX } from './wire.ts'
 
@@ -48,6 +49,8 @@ export interface NfsServer extends AsyncDisposable {
 
 /** Room for one call of each kind, whatever its size. */
 const BYTES_LEAST = 4 * MiB
+/** Idle buffers kept for the next calls: 16 of the largest, as many as one busy client has under way. */
+const POOL_BYTES = 32 * MiB
 
 /**
  * Opens an NFS door onto `path`: every container it lists is an export `/name`. Rejects with `BAD_SETTING`, or with
@@ -56,7 +59,12 @@ const BYTES_LEAST = 4 * MiB
 export async function serveNfs(path: FilePath, options: NfsOptions = {}): Promise<NfsServer> {
   checkOptions(options)
   const onError = options.onError ?? (() => {})
-  const server = new RpcServer({
+  const pool = new BufferPool(POOL_BYTES)
+  const service = new NfsService(path, pool, onError)
+  const programs = [nfsProgram(service), mountProgram(service)]
+  const host = options.host ?? '127.0.0.1'
+  const where = { host, port: options.port ?? 0 }
+  const server = await serveRpc(programs, where, {
     recordBytesMax: RECORD_BYTES_MAX,
     connectionsMax: options.connectionsMax ?? 1_024,
     requestsMax: options.requestsMax ?? 256,
@@ -64,16 +72,12 @@ export async function serveNfs(path: FilePath, options: NfsOptions = {}): Promis
     bytesTotalMax: options.bytesTotalMax ?? 256 * MiB,
     stallTimeoutMs: options.stallTimeoutMs ?? 60_000,
     closeGraceMs: options.closeGraceMs ?? 2_000,
+    pool,
     onError,
   })
-  const service = new NfsService(path, server.pool, onError)
-  const host = options.host ?? '127.0.0.1'
-  await server.listen([nfsProgram(service), mountProgram(service)], { host, port: options.port ?? 0 })
   return {
     url: `nfs://${urlHost(host)}:${server.port}`,
-    port: server.port,
-    connections: () => server.connections(),
-    close: () => server.close(),
+    ...server,
     [Symbol.asyncDispose]: () => server.close(),
   }
 }

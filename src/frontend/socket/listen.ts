@@ -1,4 +1,4 @@
-/** What doors over sockets have in common around their connections: checked settings, listening, and waiting for the end. */
+/** What doors over sockets have in common before their first connection: checked settings, and listening. */
 import type { Server } from 'node:net'
 import { HitherError } from '../../base/errors.ts'
 
@@ -27,23 +27,6 @@ export function listenError(error: NodeJS.ErrnoException, where: string): Hither
   return error.code === 'EADDRINUSE'
     ? new HitherError('IN_USE', `somebody listens on ${where} already`, { cause: error })
     : new HitherError('BAD_SETTING', `cannot listen on ${where}: ${error.message}`, { cause: error })
-}
-
-/** Waits until every connection has ended, at most `ms`; whether they have. */
-export async function allEnded(
-  connections: Iterable<{ readonly ended: Promise<void> }>,
-  ms: number,
-): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined
-  const patience = new Promise<false>((resolve) => {
-    timer = setTimeout(() => resolve(false), ms)
-  })
-  const all = Promise.all([...connections].map((connection) => connection.ended))
-  try {
-    return await Promise.race([all.then(() => true), patience])
-  } finally {
-    clearTimeout(timer)
-  }
 }
 
 /** Refuses a setting of a door with `BAD_SETTING` unless it is left out, or a whole number of at least `least`. */

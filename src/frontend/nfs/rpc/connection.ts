@@ -46,8 +46,6 @@ export interface ConnectionSettings {
   readonly onError: (error: HitherError) => void
 }
 
-/** How often a probe tells whether an idle client is still there. */
-const KEEP_ALIVE_MS = 60_000
 const MARK_BYTES = 4
 const LAST_FRAGMENT = 0x8000_0000
 
@@ -77,10 +75,6 @@ export class Connection implements RecordSink {
     this.#client = clientAddress(socket.remoteAddress ?? '')
     this.#parser = new RecordParser(this, settings.pool, settings.recordBytesMax)
     this.#out = new ReplyWriter(socket, settings.pool, this.#sent)
-    socket.setNoDelay(true)
-    socket.setKeepAlive(true, KEEP_ALIVE_MS)
-    // Resets and broken pipes are the client's way to leave. `close` follows, and cleans up.
-    socket.on('error', () => socket.destroy())
     socket.on('data', (chunk: Buffer) => this.#parse(() => this.#parser.push(chunk)))
     socket.on('end', () => this.#finish())
     socket.on('close', () => this.#disconnected())

@@ -1,15 +1,11 @@
 /**
- * An RPC server on a TCP port: listens, and keeps the set of its connections.
- *
- * `close` goes in steps: 1. no new connections; 2. connections finish what they have under way, and end; 3. after the grace
- * whoever is still there is cut off: its client sends again what was not answered, here or to another door.
+ * An RPC server on a TCP port. Whom `close` cuts off after the grace sends again what was not answered, here or to another
+ * door.
  */
-import { createServer, type Server, type Socket } from 'node:net'
-import { asHitherError, type HitherError } from '../../../base/errors.ts'
-import { MiB } from '../../../base/units.ts'
-import { BufferPool } from '../../socket/buffer-pool.ts'
+import type { HitherError } from '../../../base/errors.ts'
+import type { BufferPool } from '../../socket/buffer-pool.ts'
 import { ByteBudget } from '../../socket/byte-budget.ts'
-import { allEnded, listening } from '../../socket/listen.ts'
+import { SocketServer } from '../../socket/socket-server.ts'
 import { CallsUnderWay } from './calls-under-way.ts'
 import { Connection, type ConnectionSettings } from './connection.ts'
 import type { Program } from './program.ts'
@@ -24,73 +20,42 @@ export interface RpcServerSettings {
   readonly bytesTotalMax: number
   readonly stallTimeoutMs: number
   readonly closeGraceMs: number
+  /** Buffers of this server, also for its programs' payloads. */
+  readonly pool: BufferPool
   readonly onError: (error: HitherError) => void
 }
 
-/** Idle buffers kept for the next calls: 16 of the largest, as many as one busy client has under way. */
-const POOL_BYTES = 32 * MiB
-/** How long a connection may take to end after it was cut. */
-const CUT_MS = 250
+export interface RpcServer {
+  /** The TCP port. */
+  readonly port: number
+  /** Connections now. */
+  connections(): number
+  close(): Promise<void>
+}
 
-export class RpcServer {
-  /** The TCP port, once it listens. */
-  port = 0
-  /** Buffers of this server, also for its programs' payloads. */
-  readonly pool = new BufferPool(POOL_BYTES)
-  readonly #server: Server
-  readonly #connections = new Set<Connection>()
-  readonly #settings: RpcServerSettings
-  #closed: Promise<void> | undefined
-
-  constructor(settings: RpcServerSettings) {
-    this.#settings = settings
-    this.#server = createServer({ allowHalfOpen: true })
-    this.#server.maxConnections = settings.connectionsMax
-    // Later than at the start: a connection could not be accepted, for want of file descriptors. The door stays open.
-    this.#server.on('error', (error) => {
-      if (this.#server.listening) settings.onError(asHitherError(error))
-    })
+/** Serves `programs` on `host`:`port` (0: any free one). Rejects with `IN_USE` or `BAD_SETTING`. */
+export async function serveRpc(
+  programs: readonly Program[],
+  where: { host: string; port: number },
+  settings: RpcServerSettings,
+): Promise<RpcServer> {
+  const { connectionsMax, bytesTotalMax, closeGraceMs, ...limits } = settings
+  const shared: ConnectionSettings = {
+    ...limits,
+    programs,
+    budget: new ByteBudget(bytesTotalMax),
+    scratch: new XdrWriter(),
+    underWay: new CallsUnderWay(),
   }
-
-  /** Serves `programs` on `host`:`port` (0: any free one). Rejects with `IN_USE` or `BAD_SETTING`. */
-  async listen(programs: readonly Program[], where: { host: string; port: number }): Promise<void> {
-    const settings: ConnectionSettings = {
-      ...this.#settings,
-      programs,
-      budget: new ByteBudget(this.#settings.bytesTotalMax),
-      pool: this.pool,
-      scratch: new XdrWriter(),
-      underWay: new CallsUnderWay(),
-    }
-    this.#server.on('connection', (socket) => this.#accept(socket, settings))
-    await listening(this.#server, where)
-    const address = this.#server.address()
-    if (typeof address === 'object' && address !== null) this.port = address.port
-  }
-
-  connections(): number {
-    return this.#connections.size
-  }
-
-  close(): Promise<void> {
-    this.#closed ??= this.#close()
-    return this.#closed
-  }
-
-  #accept(socket: Socket, settings: ConnectionSettings): void {
-    const connection = new Connection(socket, settings)
-    this.#connections.add(connection)
-    void connection.ended.finally(() => this.#connections.delete(connection))
-    if (this.#closed !== undefined) connection.shutdown()
-  }
-
-  async #close(): Promise<void> {
-    const serverClosed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
-    for (const connection of this.#connections) connection.shutdown()
-    if (!(await allEnded(this.#connections, this.#settings.closeGraceMs))) {
-      for (const connection of this.#connections) connection.destroy()
-      await allEnded(this.#connections, CUT_MS)
-    }
-    await serverClosed
+  const server = new SocketServer({
+    connectionsMax,
+    onError: settings.onError,
+    connect: (socket) => new Connection(socket, shared),
+  })
+  await server.listen(where)
+  return {
+    port: server.port,
+    connections: () => server.connections(),
+    close: () => server.close(closeGraceMs, [(connection) => connection.destroy()]),
   }
 }
