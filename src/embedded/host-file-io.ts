@@ -28,6 +28,7 @@ import type { HostPath } from '../cvm/host-path.ts'
 import { decodeAnswer, encodeRequest } from '../files/files-wire.ts'
 import { LOOSE_BYTES, SLOT_BYTES } from '../files/limits.ts'
 import type { DiskPlace, FileAnswer, FileRequest } from '../files/messages.ts'
+import { TimeStamps } from '../files/time-stamps.ts'
 import type { Clock } from '../platform/types.ts'
 
 /** How long a host goes by what it knows of a file, and keeps times of change to itself. Milliseconds. */
@@ -37,7 +38,6 @@ const USED_IOS = 64
 const USED_WITHIN_MS = 5_000
 /** Files a host knows the place of; more are asked for again. */
 const KNOWN_MAX = 1024
-const MICROSECONDS = 1_000_000
 
 export interface HostFileIoDeps {
   readonly node: NodeId
@@ -78,12 +78,12 @@ export class HostFileIo {
   private written = new Map<FileId, FileTime>()
   private telling: Promise<void> | undefined
   private cancelTell: (() => void) | undefined
-  /** Microseconds since 1970 of the last time stamp. */
-  private lastTime = 0
+  private readonly times: TimeStamps
   private closed = false
 
   constructor(deps: HostFileIoDeps) {
     this.deps = deps
+    this.times = new TimeStamps(deps.clock)
   }
 
   /** Asks the owner of the files disk, across failures. Throws what it refused with. */
@@ -193,7 +193,7 @@ export class HostFileIo {
 
   /** Its vDisk was written to inside its size. */
   noteWritten(file: FileId): void {
-    this.written.set(file, this.now())
+    this.written.set(file, this.times.now())
     this.cancelTell ??= this.deps.clock.after(KNOWN_MS, () => {
       this.cancelTell = undefined
       this.tellWritten().catch(() => {})
@@ -348,12 +348,6 @@ export class HostFileIo {
     const moved = code === 'NOT_FOUND' || code === 'VDISK_CLOSED' || code === 'OUT_OF_RANGE'
     if (!moved || !this.known.has(file) || attempt >= 3) throw error
     this.forget(file)
-  }
-
-  private now(): FileTime {
-    this.lastTime = Math.max(Math.floor(this.deps.clock.wall() * 1000), this.lastTime + 1)
-    const seconds = Math.floor(this.lastTime / MICROSECONDS)
-    return { seconds, nanoseconds: (this.lastTime - seconds * MICROSECONDS) * 1000 }
   }
 }
 

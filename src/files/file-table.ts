@@ -24,18 +24,18 @@ import { decodeInode, encodeInode, type Inode, newInode } from './inode.ts'
 import { NUMBERS_RESERVED, ROOT_ID, TABLE_RESERVE_BYTES } from './limits.ts'
 import { REPLY_PREFIX, Replies } from './replies.ts'
 import { SlotSpace } from './slot-space.ts'
+import { TimeStamps } from './time-stamps.ts'
 
 const META = 'm'
 const COOKIE_DIGITS = 12
-const MICROSECONDS = 1_000_000
 const SETTLED = Promise.resolve()
 
 export class FileTable {
   readonly replies = new Replies()
   readonly slots: SlotSpace
   readonly #log: KvLog
-  readonly #clock: Clock
   readonly #random: Random
+  readonly #times: TimeStamps
   readonly #inodes = new Map<FileId, Inode>()
   readonly #directories = new Map<FileId, Directory>()
   readonly #disks = new Map<VDiskId, FileId>()
@@ -47,16 +47,14 @@ export class FileTable {
   #idBound = ROOT_ID + 1
   #commits = 0
   #durable = 0
-  /** Microseconds since 1970 of the last time stamp. */
-  #lastTime = 0
 
   readonly #assertSpace: () => void
 
   private constructor(log: KvLog, clock: Clock, random: Random, assertSpace: () => void, slots: SlotSpace) {
     this.#log = log
     this.#assertSpace = assertSpace
-    this.#clock = clock
     this.#random = random
+    this.#times = new TimeStamps(clock)
     this.slots = slots
   }
 
@@ -87,9 +85,7 @@ export class FileTable {
 
   /** A time stamp: of now, and later than every one before. */
   now(): FileTime {
-    this.#lastTime = Math.max(Math.floor(this.#clock.wall() * 1000), this.#lastTime + 1)
-    const seconds = Math.floor(this.#lastTime / MICROSECONDS)
-    return { seconds, nanoseconds: (this.#lastTime - seconds * MICROSECONDS) * 1000 }
+    return this.#times.now()
   }
 
   newId(): FileId {
@@ -251,8 +247,7 @@ export class FileTable {
     if (inode.type === 'directory') this.#directories.set(inode.id, new Directory())
     if (inode.place.kind === 'slot') this.slots.use(inode.place.slot)
     else if (inode.place.kind === 'disk') this.#disks.set(inode.place.vdisk, inode.id)
-    const { seconds, nanoseconds } = inode.changed
-    this.#lastTime = Math.max(this.#lastTime, seconds * MICROSECONDS + Math.ceil(nanoseconds / 1000))
+    this.#times.passed(inode.changed)
   }
 
   #loadEntry(key: string, value: Uint8Array): void {
