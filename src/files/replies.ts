@@ -16,13 +16,13 @@ import { REPLIES_KEPT } from './limits.ts'
 export const REPLY_PREFIX = 'r/'
 
 export class Replies {
-  readonly #answers = new Map<string, { readonly number: number; readonly answer: Uint8Array }>()
+  readonly #answers = new Map<string, Uint8Array>()
   /** Key of the answer at each place of the ring. */
   readonly #ring: (string | undefined)[] = new Array<string | undefined>(REPLIES_KEPT).fill(undefined)
   #next = 1
 
   get(key: string): Uint8Array | undefined {
-    return this.#answers.get(key)?.answer
+    return this.#answers.get(key)
   }
 
   /** What to commit together with the effect. The answer is handed over. */
@@ -46,7 +46,7 @@ export class Replies {
     const old = this.#ring[place]
     if (old !== undefined) this.#answers.delete(old)
     this.#ring[place] = key
-    this.#answers.set(key, { number, answer })
+    this.#answers.set(key, answer)
     this.#next = Math.max(this.#next, number + 1)
   }
 }
