@@ -24,10 +24,8 @@ import type { FileTable } from './file-table.ts'
 import { FileTurns } from './file-turns.ts'
 import { attributesOf, type Inode, NO_PLACE } from './inode.ts'
 import { CAPACITY_BYTES_MIN, FILE_BYTES_MAX, LOOSE_BYTES, SLOT_BYTES, SLOTS_START } from './limits.ts'
-import type { DiskPlace, FileAnswer, FileRequest } from './messages.ts'
+import type { Asked, DiskPlace, FileAnswer } from './messages.ts'
 import { applyChanges } from './operations.ts'
-
-type Asked<Op extends FileRequest['op']> = Extract<FileRequest, { op: Op }>
 
 /** Records the answer with the effect, commits both, and resolves when they are durable. */
 export type Finish = (answer: FileAnswer) => Promise<void>
@@ -196,7 +194,7 @@ export class FileData {
   }
 
   /** A name for a vDisk that no other owner uses, nor this one again. */
-  newDiskName(file: FileId): string {
+  #newDiskName(file: FileId): string {
     return `${this.#deps.diskNames}${file}.${++this.#disksMade}`
   }
 
@@ -210,7 +208,7 @@ export class FileData {
   async becomeFile(inode: Inode): Promise<void> {
     const { place } = inode
     if (place.kind !== 'disk' || !place.native) return
-    await this.#deps.disks.rename(place.vdisk, this.newDiskName(inode.id))
+    await this.#deps.disks.rename(place.vdisk, this.#newDiskName(inode.id))
     if (this.#deps.table.find(inode.id) === inode)
       this.#deps.table.setPlace(inode, { ...place, native: false })
   }
@@ -299,7 +297,7 @@ export class FileData {
     }
     table.assertRoom()
     const capacity = capacityFor(bytes)
-    const vdisk = await disks.create(this.newDiskName(inode.id), container, capacity, node)
+    const vdisk = await disks.create(this.#newDiskName(inode.id), container, capacity, node)
     if (place.kind === 'slot' && inode.size > 0) {
       const data = new Uint8Array(inode.size)
       await slots.readInto(slotOffset(place.slot), data)

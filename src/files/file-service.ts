@@ -22,7 +22,7 @@ import { FileTable } from './file-table.ts'
 import { decodeRequest, encodeAnswer, encodeRefusal } from './files-wire.ts'
 import { attributesOf, type Inode } from './inode.ts'
 import { TABLE_BYTES } from './limits.ts'
-import type { FileAnswer, FileRequest } from './messages.ts'
+import type { Asked, FileAnswer, FileRequest } from './messages.ts'
 import {
   link,
   list,
@@ -240,10 +240,7 @@ export class FileService {
   }
 
   /** A name that is taken is no failure for all ways to create a file. */
-  async #createFile(
-    request: Extract<FileRequest, { op: 'createFile' }>,
-    finish: Finish,
-  ): Promise<FileAnswer> {
+  async #createFile(request: Asked<'createFile'>, finish: Finish): Promise<FileAnswer> {
     const table = this.#table
     const found = this.#named(request.directory, request.name)
     const { how, changes } = request

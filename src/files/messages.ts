@@ -85,6 +85,9 @@ export type FileRequest =
   /** → nothing; and the files that have a vDisk of their own, by path */
   | { readonly op: 'disks' }
 
+/** The request of one operation. */
+export type Asked<Op extends FileRequest['op']> = Extract<FileRequest, { op: Op }>
+
 /** Where a file's data is, for a host that reads and writes it itself. */
 export interface DiskPlace {
   readonly vdisk: VDiskId

@@ -8,10 +8,8 @@ import { fileError } from './file-error.ts'
 import type { FileTable } from './file-table.ts'
 import { attributesOf, type Inode, newInode } from './inode.ts'
 import { LIST_ENTRIES_MAX, ROOT_ID, TARGET_BYTES_MAX } from './limits.ts'
-import type { FileAnswer, FileRequest, ListedDisk } from './messages.ts'
+import type { Asked, FileAnswer, ListedDisk } from './messages.ts'
 import { checkFileName, isDots } from './names.ts'
-
-type Asked<Op extends FileRequest['op']> = Extract<FileRequest, { op: Op }>
 
 /** What has to happen to the data of a file whose last name is gone. */
 export type OnGone = (inode: Inode) => void
@@ -237,7 +235,7 @@ function checkTarget(target: Uint8Array): void {
   throw fileError(code, `a symbolic link leads to 1 to ${TARGET_BYTES_MAX} bytes, not ${target.length}`)
 }
 
-export function missing(name: string) {
+function missing(name: string) {
   return fileError('NOT_FOUND', `the directory has no ${shown(name)}`)
 }
 
