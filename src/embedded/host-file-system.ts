@@ -21,18 +21,17 @@ import type {
   WriteOptions,
 } from '../api.ts'
 import type { VDiskId } from '../base/units.ts'
+import { FILES_MAX } from '../files/limits.ts'
 import type { FileAnswer, FileRequest, ListedDisk } from '../files/messages.ts'
+import type { Random } from '../platform/types.ts'
 import { HostFileIo, type HostFileIoDeps } from './host-file-io.ts'
 
 const NO_BYTES = new Uint8Array(0)
 
 export interface HostFileSystemDeps extends HostFileIoDeps {
   readonly container: string
-  /** Number of the files disk. */
-  readonly id: number
-  readonly random: { u32(): number }
+  readonly random: Random
   readonly space: () => { totalBytes: number; freeBytes: number }
-  readonly filesMax: number
 }
 
 export class HostFileSystem implements FileSystem {
@@ -194,8 +193,7 @@ export class HostFileSystem implements FileSystem {
   }
 
   async space(): Promise<{ totalBytes: number; freeBytes: number; totalFiles: number; freeFiles: number }> {
-    const { filesMax } = this.deps
-    return { ...this.deps.space(), totalFiles: filesMax, freeFiles: filesMax }
+    return { ...this.deps.space(), totalFiles: FILES_MAX, freeFiles: FILES_MAX }
   }
 
   /** The files that have a vDisk of their own. */

@@ -7,7 +7,6 @@ import type { RecordsView } from '../cluster/records-view.ts'
 import type { Administration } from '../cvm/administration.ts'
 import type { FileAdministration } from '../cvm/file-administration.ts'
 import type { HostPath } from '../cvm/host-path.ts'
-import { FILES_MAX } from '../files/limits.ts'
 import type { Clock, Random } from '../platform/types.ts'
 import { HostFileSystem } from './host-file-system.ts'
 
@@ -79,7 +78,6 @@ export class HostFiles {
       path,
       clock,
       random,
-      filesMax: FILES_MAX,
       openDisk: (vdisk, size) => openDisk(node, vdisk, size),
       onUsed: (vdisk) => onUsed(node, vdisk),
       verifier: (vdisk) => verifierOf(generationOf(vdisk)),
