@@ -139,8 +139,9 @@ class ClusterDisks implements Disks {
     return this.deps.vdisks.value(keys.vdisk(vdisk))
   }
 
-  refresh(vdisk: VDiskId): Promise<void> {
-    return this.learn(vdisk)
+  /** The watch may tell of a change of ours later than what comes next looks. */
+  async refresh(vdisk: VDiskId): Promise<void> {
+    await this.deps.vdisks.refresh(keys.vdisk(vdisk))
   }
 
   onChange(changed: (record: VDiskRecord | undefined) => void): () => void {
@@ -149,18 +150,18 @@ class ClusterDisks implements Disks {
 
   async create(name: string, container: string, size: number, node: NodeId): Promise<VDiskId> {
     const id = await this.administration.createHiddenVDisk(name, { size, container, node })
-    await this.learn(id)
+    await this.refresh(id)
     return id
   }
 
   async rename(vdisk: VDiskId, name: string): Promise<void> {
     await this.files.renameVDisk(vdisk, name)
-    await this.learn(vdisk)
+    await this.refresh(vdisk)
   }
 
   async remove(vdisk: VDiskId): Promise<void> {
     await this.files.removeVDisk(vdisk)
-    await this.learn(vdisk)
+    await this.refresh(vdisk)
   }
 
   async resize(vdisk: VDiskId, size: number): Promise<void> {
@@ -185,10 +186,5 @@ class ClusterDisks implements Disks {
 
   private session(): WriteSession {
     return new WriteSession(`${this.deps.membership.incarnation}/files/${++this.sessions}`, 0)
-  }
-
-  /** The watch may tell of a change of ours later than what comes next looks. */
-  private async learn(vdisk: VDiskId): Promise<void> {
-    await this.deps.vdisks.refresh(keys.vdisk(vdisk))
   }
 }
