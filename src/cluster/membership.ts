@@ -162,12 +162,12 @@ export class Membership {
     return this.usages.value(keys.usage(node))
   }
 
-  /** Tells when a node has published its space. */
   /** Resolves when every usage that was published before this call is known here. */
   hearUsage(): Promise<void> {
     return this.usages.catchUp()
   }
 
+  /** Tells when a node has published its space. */
   onUsage(listener: (node: NodeId, usage: UsageRecord) => void): () => void {
     return this.usages.onChange((key, usage) => {
       if (usage !== undefined) listener(lastPart(key), usage)

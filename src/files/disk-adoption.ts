@@ -8,8 +8,8 @@
  *   file whose vDisk was resized    → its size follows
  *   vDisk that lost its name to its file (FileData.becomeFile), before that was committed here → it is the file's own
  *
- * `sweep`, when the table was loaded: vDisks to be deleted are, and so is what an owner before left when it ended
- * between making a vDisk for a file and committing that the file has it.
+ * `orphans`, when the table was loaded: what an owner before left when it ended between making a vDisk for a file and
+ * committing that the file has it; the service deletes them.
  */
 import type { FileId } from '../api.ts'
 import type { VDiskId } from '../base/units.ts'
