@@ -1,15 +1,11 @@
 /** NBD servers as processes of their own, on a unix socket each: ours, a Node server that does nothing, and those of others. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { connect } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { type Scratch, scratchFolder } from '../shared/scratch.ts'
+import { ServerProcess } from './server-process.ts'
 
 export const EXPORT_NAME = 'disk'
 export const EXPORT_BYTES = 256 * 1024 * 1024
-/** Kept of what a server complains about. */
-const SAID_CHARACTERS_MAX = 2_000
-const START_WITHIN_MS = 60_000
 
 export interface ServerKind {
   readonly name: string
@@ -75,59 +71,48 @@ export function missingPrograms(programs: readonly string[]): string[] {
 export class RunningServer implements AsyncDisposable {
   readonly name: string
   readonly uri: string
-  readonly #child: ChildProcess
-  readonly #scratch: Scratch
+  readonly #process: ServerProcess
 
-  private constructor(kind: ServerKind, socket: string, process: ChildProcess, scratch: Scratch) {
+  private constructor(kind: ServerKind, socket: string, process: ServerProcess) {
     this.name = kind.name
     this.uri = `nbd+unix:///${kind.named ? EXPORT_NAME : ''}?socket=${socket}`
-    this.#child = process
-    this.#scratch = scratch
+    this.#process = process
   }
 
   /** Resolves when somebody listens on its socket. */
   static async start(kind: ServerKind, dir: string | undefined): Promise<RunningServer> {
-    const scratch = await scratchFolder(dir)
-    if (kind.prepare !== undefined) {
-      const [program, ...args] = kind.prepare as [string, ...string[]]
-      const prepared = spawnSync(program, args, { cwd: scratch.path, encoding: 'utf8' })
-      if (prepared.status !== 0) throw new Error(`${program} failed: ${prepared.stderr}`)
-    }
-    const socket = join(scratch.path, 'socket')
-    const [program, ...args] = kind.command(socket, scratch.path) as [string, ...string[]]
-    // Not of our process group: Ctrl-C is for the bench, which then stops them in order.
-    const running = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], detached: true })
-    let said = ''
-    running.stderr.on('data', (text: Buffer) => {
-      said = `${said}${text}`.slice(-SAID_CHARACTERS_MAX)
-    })
-    const server = new RunningServer(kind, socket, running, scratch)
-    for (const until = performance.now() + START_WITHIN_MS; !(await answers(socket)); await sleep(30)) {
-      if (running.exitCode === null && performance.now() < until) continue
-      await server[Symbol.asyncDispose]()
-      throw new Error(`${kind.name} did not start: ${said.trim()}`)
-    }
-    return server
+    const socketIn = (folder: string): string => join(folder, 'socket')
+    const running = await ServerProcess.start(
+      kind.name,
+      dir,
+      (folder) => {
+        prepare(kind, folder)
+        return kind.command(socketIn(folder), folder)
+      },
+      (_server, folder) => answers(socketIn(folder)),
+    )
+    return new RunningServer(kind, socketIn(running.folder), running)
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) {
-      const gone = new Promise((resolve) => this.#child.once('exit', resolve))
-      this.#child.kill('SIGTERM')
-      const late = await Promise.race([gone, sleep(5_000, 'late', { ref: false })])
-      if (late === 'late') this.#child.kill('SIGKILL')
-    }
-    await this.#scratch[Symbol.asyncDispose]()
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#process[Symbol.asyncDispose]()
   }
 }
 
-function answers(socket: string): Promise<boolean> {
-  return new Promise((resolve) => {
+function prepare(kind: ServerKind, folder: string): void {
+  if (kind.prepare === undefined) return
+  const [program, ...args] = kind.prepare as [string, ...string[]]
+  const prepared = spawnSync(program, args, { cwd: folder, encoding: 'utf8' })
+  if (prepared.status !== 0) throw new Error(`${program} failed: ${prepared.stderr}`)
+}
+
+function answers(socket: string): Promise<void> {
+  return new Promise((resolve, reject) => {
     const client = connect(socket)
     client.once('connect', () => {
       client.destroy()
-      resolve(true)
+      resolve()
     })
-    client.once('error', () => resolve(false))
+    client.once('error', reject)
   })
 }

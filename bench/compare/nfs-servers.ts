@@ -2,15 +2,9 @@
  * NFS servers as processes of their own: `hither start`, and NFS-Ganesha. Ganesha wants a rpcbind of its own, so it runs in
  * namespaces for processes, mounts and network, where nothing of this machine's is in its way; the load goes in there, too.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
 import { join, resolve } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { type Scratch, scratchFolder } from '../shared/scratch.ts'
+import { ServerProcess } from './server-process.ts'
 
-/** Kept of what a server says. */
-const SAID_CHARACTERS_MAX = 4_000
-const START_WITHIN_MS = 60_000
-const STOP_WITHIN_MS = 15_000
 const GANESHA_PORTS = { nfs: 2_049, mount: 20_491 }
 const ROOT = resolve(import.meta.dirname, '../..')
 
@@ -92,23 +86,13 @@ export const GANESHA_PROGRAMS = ['ganesha.nfsd', 'rpcbind', 'unshare', 'nsenter'
 
 export class RunningNfsServer implements AsyncDisposable {
   readonly name: string
-  readonly #kind: NfsServerKind
-  readonly #child: ChildProcess
-  readonly #scratch: Scratch
-  #said = ''
+  readonly address: NfsAddress
+  readonly #process: ServerProcess
 
-  private constructor(kind: NfsServerKind, child: ChildProcess, scratch: Scratch) {
-    this.name = kind.name
-    this.#kind = kind
-    this.#child = child
-    this.#scratch = scratch
-    for (const stream of [child.stdout!, child.stderr!]) {
-      stream.on('data', (text: Buffer) => {
-        // The beginning tells where it is, the end why it failed.
-        const kept = this.#said.slice(0, SAID_CHARACTERS_MAX)
-        this.#said = kept + `${this.#said.slice(kept.length)}${text}`.slice(-SAID_CHARACTERS_MAX)
-      })
-    }
+  private constructor(name: string, address: NfsAddress, process: ServerProcess) {
+    this.name = name
+    this.address = address
+    this.#process = process
   }
 
   /** Resolves when `serves` does; asks it again until then. */
@@ -117,50 +101,21 @@ export class RunningNfsServer implements AsyncDisposable {
     dir: string | undefined,
     serves: (address: NfsAddress) => Promise<void>,
   ): Promise<RunningNfsServer> {
-    const scratch = await scratchFolder(dir)
-    const [program, ...args] = kind.command(scratch.path) as [string, ...string[]]
-    // Not of our process group: Ctrl-C is for the bench, which then stops them in order.
-    const child = spawn(program, args, {
-      cwd: scratch.path,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true,
-    })
-    const server = new RunningNfsServer(kind, child, scratch)
-    let failure: unknown
-    for (const until = performance.now() + START_WITHIN_MS; ; await sleep(100)) {
-      try {
-        if (server.address !== undefined) {
-          await serves(server.address)
-          return server
-        }
-      } catch (error) {
-        failure = error
-      }
-      if (!server.#ended && performance.now() < until) continue
-      const said = server.#said.trim()
-      await server[Symbol.asyncDispose]()
-      throw new Error(`${kind.name} did not start: ${failure ?? ''} ${said}`)
-    }
+    let address: NfsAddress | undefined
+    const running = await ServerProcess.start(
+      kind.name,
+      dir,
+      (folder) => kind.command(folder),
+      async ({ said, pid }, folder) => {
+        address = kind.address(said, folder, pid)
+        if (address === undefined) throw new Error('it has not said where it is.')
+        await serves(address)
+      },
+    )
+    return new RunningNfsServer(kind.name, address!, running)
   }
 
-  get address(): NfsAddress | undefined {
-    return this.#kind.address(this.#said, this.#scratch.path, this.#child.pid ?? 0)
-  }
-
-  get #ended(): boolean {
-    return this.#child.exitCode !== null || this.#child.signalCode !== null || this.#child.pid === undefined
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#ended) {
-      const gone = new Promise((resolve) => this.#child.once('exit', resolve))
-      this.#child.kill('SIGTERM')
-      const late = await Promise.race([gone, sleep(STOP_WITHIN_MS, 'late', { ref: false })])
-      if (late === 'late') {
-        this.#child.kill('SIGKILL')
-        await gone
-      }
-    }
-    await this.#scratch[Symbol.asyncDispose]()
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#process[Symbol.asyncDispose]()
   }
 }

@@ -69,7 +69,7 @@ async function comparePair(
   for (const job of jobsOf(kinds)) {
     const players = [our, their].map(({ name, address }) => ({
       name,
-      round: () => load.measure(address!, job, context.seconds ?? SECONDS),
+      round: () => load.measure(address, job, context.seconds ?? SECONDS),
     }))
     const turns = await inTurns(players, ROUNDS * (context.long ? 3 : 1), context.signal, (what) =>
       context.progress.now(`compare nfs, ${job.name}, ${what}`),
