@@ -4,35 +4,54 @@
  * `nbd-nothing.ts SOCKET`.
  */
 import { createServer, type Socket } from 'node:net'
+import {
+  CMD_DISC,
+  CMD_READ,
+  CMD_WRITE,
+  EXPORT_NAME_PADDING_BYTES,
+  FLAG_CAN_MULTI_CONN,
+  FLAG_HAS_FLAGS,
+  FLAG_SEND_FLUSH,
+  FLAG_SEND_FUA,
+  FLAG_SEND_TRIM,
+  GREETING_MAGIC,
+  HANDSHAKE_FIXED_NEWSTYLE,
+  HANDSHAKE_NO_ZEROES,
+  INFO_EXPORT,
+  OPT_ABORT,
+  OPT_EXPORT_NAME,
+  OPT_GO,
+  OPT_INFO,
+  OPTION_HEADER_BYTES,
+  OPTION_MAGIC,
+  OPTION_REPLY_HEADER_BYTES,
+  OPTION_REPLY_MAGIC_HIGH,
+  OPTION_REPLY_MAGIC_LOW,
+  REP_ACK,
+  REP_ERR_UNSUP,
+  REP_INFO,
+  REQUEST_HEADER_BYTES,
+  SIMPLE_REPLY_BYTES,
+  SIMPLE_REPLY_MAGIC,
+} from '../../src/frontend/nbd/wire.ts'
 import { EXPORT_BYTES } from './nbd-servers.ts'
 
-const REQUEST_BYTES = 28
-const OPTION_BYTES = 16
 const CLIENT_FLAGS_BYTES = 4
-const OPTION_EXPORT_NAME = 1
-const OPTION_ABORT = 2
-const OPTION_INFO = 6
-const OPTION_GO = 7
-const REPLY_ACK = 1
-const REPLY_INFO = 3
-const REPLY_UNSUPPORTED = 0x8000_0001
-const COMMAND_READ = 0
-const COMMAND_WRITE = 1
-const COMMAND_DISCONNECT = 2
-/** HAS_FLAGS, SEND_FLUSH, SEND_FUA, SEND_TRIM, CAN_MULTI_CONN. */
-const TRANSMISSION_FLAGS = 0x12d
+const TRANSMISSION_FLAGS =
+  FLAG_HAS_FLAGS | FLAG_SEND_FLUSH | FLAG_SEND_FUA | FLAG_SEND_TRIM | FLAG_CAN_MULTI_CONN
 const ZEROS = Buffer.alloc(32 * 1024 * 1024)
 
 function greeting(): Buffer {
   const bytes = Buffer.alloc(18)
-  bytes.write('NBDMAGICIHAVEOPT', 'latin1')
-  bytes.writeUInt16BE(3, 16)
+  bytes.write(GREETING_MAGIC + OPTION_MAGIC, 'latin1')
+  bytes.writeUInt16BE(HANDSHAKE_FIXED_NEWSTYLE | HANDSHAKE_NO_ZEROES, 16)
   return bytes
 }
 
 function optionReply(option: number, type: number, data: Buffer): Buffer {
-  const head = Buffer.alloc(20)
-  head.writeBigUInt64BE(0x3e889045565a9n, 0)
+  const head = Buffer.alloc(OPTION_REPLY_HEADER_BYTES)
+  head.writeUInt32BE(OPTION_REPLY_MAGIC_HIGH, 0)
+  head.writeUInt32BE(OPTION_REPLY_MAGIC_LOW, 4)
   head.writeUInt32BE(option, 8)
   head.writeUInt32BE(type, 12)
   head.writeUInt32BE(data.length, 16)
@@ -41,7 +60,7 @@ function optionReply(option: number, type: number, data: Buffer): Buffer {
 
 function exportInfo(): Buffer {
   const bytes = Buffer.alloc(12)
-  bytes.writeUInt16BE(0, 0)
+  bytes.writeUInt16BE(INFO_EXPORT, 0)
   bytes.writeBigUInt64BE(BigInt(EXPORT_BYTES), 2)
   bytes.writeUInt16BE(TRANSMISSION_FLAGS, 10)
   return bytes
@@ -75,23 +94,23 @@ class Connection {
 
   #options(from: Buffer): Buffer {
     let bytes = from
-    while (this.#phase === 'options' && bytes.length >= OPTION_BYTES) {
+    while (this.#phase === 'options' && bytes.length >= OPTION_HEADER_BYTES) {
       const option = bytes.readUInt32BE(8)
       const length = bytes.readUInt32BE(12)
-      if (bytes.length < OPTION_BYTES + length) break
-      bytes = bytes.subarray(OPTION_BYTES + length)
-      if (option === OPTION_GO || option === OPTION_INFO) {
-        this.#socket.write(optionReply(option, REPLY_INFO, exportInfo()))
-        this.#socket.write(optionReply(option, REPLY_ACK, Buffer.alloc(0)))
-        if (option === OPTION_GO) this.#phase = 'requests'
-      } else if (option === OPTION_EXPORT_NAME) {
-        this.#socket.write(Buffer.concat([exportInfo().subarray(2), Buffer.alloc(124)]))
+      if (bytes.length < OPTION_HEADER_BYTES + length) break
+      bytes = bytes.subarray(OPTION_HEADER_BYTES + length)
+      if (option === OPT_GO || option === OPT_INFO) {
+        this.#socket.write(optionReply(option, REP_INFO, exportInfo()))
+        this.#socket.write(optionReply(option, REP_ACK, Buffer.alloc(0)))
+        if (option === OPT_GO) this.#phase = 'requests'
+      } else if (option === OPT_EXPORT_NAME) {
+        this.#socket.write(Buffer.concat([exportInfo().subarray(2), Buffer.alloc(EXPORT_NAME_PADDING_BYTES)]))
         this.#phase = 'requests'
-      } else if (option === OPTION_ABORT) {
-        this.#socket.end(optionReply(option, REPLY_ACK, Buffer.alloc(0)))
+      } else if (option === OPT_ABORT) {
+        this.#socket.end(optionReply(option, REP_ACK, Buffer.alloc(0)))
         break
       } else {
-        this.#socket.write(optionReply(option, REPLY_UNSUPPORTED, Buffer.alloc(0)))
+        this.#socket.write(optionReply(option, REP_ERR_UNSUP, Buffer.alloc(0)))
       }
     }
     return bytes
@@ -105,26 +124,26 @@ class Connection {
       replies.push(this.#owed)
       this.#owed = undefined
     }
-    while (this.#payload === 0 && bytes.length - at >= REQUEST_BYTES) {
+    while (this.#payload === 0 && bytes.length - at >= REQUEST_HEADER_BYTES) {
       const command = bytes.readUInt16BE(at + 6)
       const length = bytes.readUInt32BE(at + 24)
-      if (command === COMMAND_DISCONNECT) {
+      if (command === CMD_DISC) {
         this.#socket.end()
         break
       }
-      const reply = Buffer.allocUnsafe(16)
-      reply.writeUInt32BE(0x67446698, 0)
+      const reply = Buffer.allocUnsafe(SIMPLE_REPLY_BYTES)
+      reply.writeUInt32BE(SIMPLE_REPLY_MAGIC, 0)
       reply.writeUInt32BE(0, 4)
       bytes.copy(reply, 8, at + 8, at + 16)
-      at += REQUEST_BYTES
-      if (command === COMMAND_WRITE) {
+      at += REQUEST_HEADER_BYTES
+      if (command === CMD_WRITE) {
         const here = Math.min(length, bytes.length - at)
         at += here
         this.#payload = length - here
       }
       if (this.#payload > 0) this.#owed = reply
       else replies.push(reply)
-      if (command === COMMAND_READ) replies.push(ZEROS.subarray(0, length))
+      if (command === CMD_READ) replies.push(ZEROS.subarray(0, length))
     }
     this.#socket.cork()
     for (const reply of replies) this.#socket.write(reply)
