@@ -25,26 +25,41 @@ export function guestKernel(): string | undefined {
 /** Packs an initramfs with busybox, modules, the checker, and a tree of files to unpack; returns its path. */
 export async function packInitramfs(kernel: string, scratch: string, tree: string): Promise<string> {
   const root = join(scratch, 'initramfs')
-  await mkdir(join(root, 'bin'), { recursive: true })
-  await mkdir(join(root, 'modules'))
-  const busybox = (await must('sh', ['-c', 'command -v busybox'])).stdout.trim()
-  await copyFile(busybox, join(root, 'bin/busybox'))
-  await copyFile(join(HERE, 'init.sh'), join(root, 'init'))
+  await addInit(root, join(HERE, 'init.sh'))
   await must('gcc', ['-O2', '-static', '-o', join(root, 'bin/fsx'), join(HERE, 'fsx.c')])
-  for (const file of ['init', 'bin/busybox']) await chmod(join(root, file), 0o755)
-  const modules = modulesInOrder(kernel, MODULES)
-  for (const path of modules) await copyFile(path, join(root, 'modules', basename(path)))
-  await writeFile(join(root, 'modules/order'), modules.map((path) => basename(path)).join('\n'))
+  await addModules(root, kernel, MODULES)
   await must('tar', ['-cf', join(root, 'tree.tar'), '-C', tree, '.'])
   const sums = await must('sh', ['-c', 'cd "$0" && find . -type f | sort | xargs sha256sum', tree])
   await writeFile(join(root, 'manifest'), sums.stdout)
   const image = join(scratch, 'initramfs.gz')
-  await must('sh', ['-c', 'cd "$0" && find . | cpio -o -H newc --quiet | gzip -1 > "$1"', root, image])
+  await archive(root, image)
   return image
 }
 
+/** Puts busybox into `root`, and `script` as the first process. */
+export async function addInit(root: string, script: string): Promise<void> {
+  await mkdir(join(root, 'bin'), { recursive: true })
+  const busybox = (await must('sh', ['-c', 'command -v busybox'])).stdout.trim()
+  await copyFile(busybox, join(root, 'bin/busybox'))
+  await copyFile(script, join(root, 'init'))
+  for (const file of ['init', 'bin/busybox']) await chmod(join(root, file), 0o755)
+}
+
+/** Puts modules and what they need into `root`/modules, and into `order` there in which order they load. */
+export async function addModules(root: string, kernel: string, names: readonly string[]): Promise<void> {
+  await mkdir(join(root, 'modules'))
+  const modules = modulesInOrder(kernel, names)
+  for (const path of modules) await copyFile(path, join(root, 'modules', basename(path)))
+  await writeFile(join(root, 'modules/order'), modules.map((path) => basename(path)).join('\n'))
+}
+
+/** Packs `root` as the initramfs `image`. */
+export async function archive(root: string, image: string): Promise<void> {
+  await must('sh', ['-c', 'cd "$0" && find . | cpio -o -H newc --quiet | gzip -1 > "$1"', root, image])
+}
+
 /** Paths of modules of the unpacked kernel and what they need, each behind what it needs. */
-export function modulesInOrder(kernel: string, names: readonly string[]): string[] {
+function modulesInOrder(kernel: string, names: readonly string[]): string[] {
   const folder = join(kernel, 'lib/modules')
   const paths = new Map<string, string>()
   for (const file of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {

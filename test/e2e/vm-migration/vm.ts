@@ -4,17 +4,17 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { chmod, copyFile, mkdir, writeFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { must, until } from '../harness.ts'
-import { kernelImage, modulesInOrder, SerialLine } from '../nfs-guest/guest.ts'
+import { addInit, addModules, archive, kernelImage, SerialLine } from '../nfs-guest/guest.ts'
 
 const HERE = import.meta.dirname
 const MODULES = ['virtio_pci', 'virtio_blk']
-const ROOT_FOLDERS = ['bin', 'proc', 'sys', 'dev', 'run']
+const ROOT_FOLDERS = ['proc', 'sys', 'dev', 'run']
 /** The migration may not take longer than this; emulated and on a busy machine it takes some ten seconds. */
 const MIGRATED_WITHIN_MS = 180_000
 
@@ -22,22 +22,13 @@ const MIGRATED_WITHIN_MS = 180_000
 export async function packVm(kernel: string, folder: string, rootBytes: number): Promise<void> {
   const [first, root] = [join(folder, 'first'), join(folder, 'root')]
   for (const name of ROOT_FOLDERS) await mkdir(join(root, name), { recursive: true })
-  for (const name of ['bin', 'modules']) await mkdir(join(first, name), { recursive: true })
-  const busybox = (await must('sh', ['-c', 'command -v busybox'])).stdout.trim()
-  for (const place of [first, root]) {
-    await copyFile(busybox, join(place, 'bin/busybox'))
-    await copyFile(join(HERE, 'init.sh'), join(place, 'init'))
-    for (const file of ['init', 'bin/busybox']) await chmod(join(place, file), 0o755)
-  }
+  for (const place of [first, root]) await addInit(place, join(HERE, 'init.sh'))
   const link = 'cd "$0" && for name in $(./busybox --list | grep -vx busybox); do ln -s busybox "$name"; done'
   await must('sh', ['-c', link, join(root, 'bin')])
   const check = join(root, 'bin/disk-check')
   await must('gcc', ['-O2', '-static', '-o', check, join(HERE, 'disk-check.c')])
-  const modules = modulesInOrder(kernel, MODULES)
-  for (const path of modules) await copyFile(path, join(first, 'modules', basename(path)))
-  await writeFile(join(first, 'modules/order'), modules.map((path) => basename(path)).join('\n'))
-  const pack = 'cd "$0" && find . | cpio -o -H newc --quiet | gzip -1 > "$1"'
-  await must('sh', ['-c', pack, first, join(folder, 'initramfs')])
+  await addModules(first, kernel, MODULES)
+  await archive(first, join(folder, 'initramfs'))
   await must('mke2fs', ['-q', '-t', 'ext4', '-d', root, join(folder, 'root.img'), `${rootBytes / 1024}k`])
 }
 
