@@ -39,7 +39,7 @@ itRuns(
     ])
     const port = new URL(cluster.hosts[0]!.nfs!).port
     await using guest = new Guest(kernel!, initramfs, { port, seconds: SECONDS, seed: chosenSeed() })
-    await guest.says(/guest: mounted/)
+    await guest.serial.says(/guest: mounted/)
     const perVictimMs = (SECONDS * 1_000) / VICTIMS.length
     for (const victim of VICTIMS) {
       await sleep(perVictimMs / 2)
@@ -48,19 +48,19 @@ itRuns(
       await cluster.hither('cvm', 'recover', `node-${victim}`)
       await sleep(perVictimMs / 4)
     }
-    const [, operations, errors, longest] = await guest.says(
+    const [, operations, errors, longest] = await guest.serial.says(
       /fsx: operations (\d+) errors (\d+) longest (\d+)/,
     )
-    const [, rounds, problems] = await guest.says(/guest: done rounds (\d+) problems (\d+)/)
+    const [, rounds, problems] = await guest.serial.says(/guest: done rounds (\d+) problems (\d+)/)
     console.log(
       `a guest on NFS through ${VICTIMS.length} killed CVMs: ${operations} checked operations, ${rounds} trees, ` +
         `${Number(errors) + Number(problems)} errors, longest stall ${longest} ms`,
     )
-    expect(guest.lines.filter((line) => line.includes('PROBLEM'))).toEqual([])
+    expect(guest.serial.lines.filter((line) => line.includes('PROBLEM'))).toEqual([])
     expect([Number(errors), Number(problems)]).toEqual([0, 0])
     expect(Number(operations)).toBeGreaterThan(100)
     expect(Number(longest)).toBeLessThan(STALL_MS_MAX)
-    await guest.exited
+    await guest.serial.exited
     await cluster.stop()
   },
   TIMEOUT_MS,

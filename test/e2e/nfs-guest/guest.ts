@@ -132,7 +132,7 @@ export class SerialLine {
 
 /** A running guest. Disposing ends it. */
 export class Guest implements AsyncDisposable {
-  readonly #serial: SerialLine
+  readonly serial: SerialLine
   readonly #qemu: ChildProcess
 
   constructor(kernel: string, initramfs: string, parameters: Readonly<Record<string, string | number>>) {
@@ -148,24 +148,11 @@ export class Guest implements AsyncDisposable {
       ],
       { stdio: ['ignore', 'pipe', 'inherit'] },
     )
-    this.#serial = new SerialLine(this.#qemu)
-  }
-
-  get lines(): readonly string[] {
-    return this.#serial.lines
-  }
-
-  get exited(): Promise<void> {
-    return this.#serial.exited
-  }
-
-  /** As `SerialLine.says`. */
-  says(what: RegExp): Promise<RegExpExecArray> {
-    return this.#serial.says(what)
+    this.serial = new SerialLine(this.#qemu)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#qemu.kill('SIGKILL')
-    await this.exited
+    await this.serial.exited
   }
 }
