@@ -45,7 +45,7 @@ export class DiskAdoption {
   /** When the table was loaded: a vDisk that the catalog has not told of yet must not be taken for one that is gone. */
   async catchUp(): Promise<void> {
     const unheard: VDiskId[] = []
-    for (const { place } of this.#table.inodes()) {
+    for (const { place } of this.#table.filesWithDisk()) {
       if (place.kind === 'disk' && this.#disks.record(place.vdisk) === undefined) unheard.push(place.vdisk)
     }
     await Promise.all(unheard.map((vdisk) => this.#disks.refresh(vdisk)))
@@ -55,7 +55,7 @@ export class DiskAdoption {
   look(): void {
     if (!this.#due) return
     this.#due = false
-    for (const inode of [...this.#table.inodes()]) if (inode.place.kind === 'disk') this.#follow(inode)
+    for (const inode of this.#table.filesWithDisk()) this.#follow(inode)
     const fresh = [...this.#disks.all()]
       .filter((record) => this.#isUnknown(record))
       .sort((a, b) => a.id - b.id)

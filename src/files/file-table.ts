@@ -125,8 +125,9 @@ export class FileTable {
     throw fileError('NOT_DIRECTORY', `file ${id} is a ${type}`)
   }
 
-  inodes(): IterableIterator<Inode> {
-    return this.#inodes.values()
+  /** The files that have a vDisk, as they are now. */
+  filesWithDisk(): Inode[] {
+    return [...this.#disks.values()].map((id) => this.get(id))
   }
 
   fileOfDisk(vdisk: VDiskId): FileId | undefined {
