@@ -15,6 +15,7 @@ import { HitherError } from '../base/errors.ts'
 import type { NodeId, VDiskId } from '../base/units.ts'
 import { fileDiskPrefix } from '../files/disks.ts'
 import { ROOT_ID } from '../files/limits.ts'
+import { readable } from '../files/names.ts'
 import type { HostFileSystem } from './host-file-system.ts'
 
 export interface FileDisksDeps {
@@ -52,7 +53,7 @@ export class FileDisks {
         const files = await (await this.deps.fileSystem(node, name)).listDisks()
         return files.flatMap(({ path, vdisk, size }) => {
           const info = this.deps.info(vdisk)
-          return info === undefined ? [] : [{ ...info, name: `${name}/${textOf(path)}`, size }]
+          return info === undefined ? [] : [{ ...info, name: `${name}/${readable(path)}`, size }]
         })
       })
     return (await Promise.all(lists)).flat()
@@ -177,8 +178,4 @@ class FileDisk implements VDisk {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
-}
-
-function textOf(path: string): string {
-  return Buffer.from(path, 'latin1').toString()
 }

@@ -23,6 +23,7 @@ import type {
 import type { VDiskId } from '../base/units.ts'
 import { FILES_MAX } from '../files/limits.ts'
 import type { FileAnswer, FileRequest, ListedDisk } from '../files/messages.ts'
+import { bytesOf, nameOf } from '../files/names.ts'
 import type { Random } from '../platform/types.ts'
 import { HostFileIo, type HostFileIoDeps } from './host-file-io.ts'
 
@@ -70,7 +71,7 @@ export class HostFileSystem implements FileSystem {
     directory: FileId,
     name: Uint8Array,
   ): Promise<{ file: FileAttributes; directory: FileAttributes }> {
-    const { attributes } = await this.ask({ op: 'lookup', directory, name: textOf(name) })
+    const { attributes } = await this.ask({ op: 'lookup', directory, name: nameOf(name) })
     return { file: attributes[0]!, directory: attributes[1]! }
   }
 
@@ -83,7 +84,7 @@ export class HostFileSystem implements FileSystem {
     return {
       directory: attributes[0]!,
       entries: entries!.map((entry) => ({
-        name: Buffer.from(entry.name, 'latin1'),
+        name: bytesOf(entry.name),
         id: entry.attributes.id,
         cookie: entry.cookie,
         attributes: entry.attributes,
@@ -109,7 +110,7 @@ export class HostFileSystem implements FileSystem {
         {
           op: 'createFile',
           directory,
-          name: textOf(name),
+          name: nameOf(name),
           changes,
           how: exclusive ? 'exclusive' : how,
           verifier: exclusive ? how.exclusive : NO_BYTES,
@@ -128,7 +129,7 @@ export class HostFileSystem implements FileSystem {
     changes: FileChanges,
     call?: FileCall,
   ): Promise<MadeFile> {
-    return madeOf(await this.change({ op: 'createDirectory', directory, name: textOf(name), changes }, call))
+    return madeOf(await this.change({ op: 'createDirectory', directory, name: nameOf(name), changes }, call))
   }
 
   async createSymlink(
@@ -138,7 +139,7 @@ export class HostFileSystem implements FileSystem {
     changes: FileChanges,
     call?: FileCall,
   ): Promise<MadeFile> {
-    const request = { op: 'createSymlink', directory, name: textOf(name), target, changes } as const
+    const request = { op: 'createSymlink', directory, name: nameOf(name), target, changes } as const
     return madeOf(await this.change(request, call))
   }
 
@@ -148,15 +149,15 @@ export class HostFileSystem implements FileSystem {
   }
 
   async link(file: FileId, directory: FileId, name: Uint8Array, call?: FileCall): Promise<MadeFile> {
-    return madeOf(await this.change({ op: 'link', file, directory, name: textOf(name) }, call))
+    return madeOf(await this.change({ op: 'link', file, directory, name: nameOf(name) }, call))
   }
 
   async remove(directory: FileId, name: Uint8Array, call?: FileCall): Promise<FileChange> {
-    return changeOf(await this.change({ op: 'remove', directory, name: textOf(name) }, call), 0)
+    return changeOf(await this.change({ op: 'remove', directory, name: nameOf(name) }, call), 0)
   }
 
   async removeDirectory(directory: FileId, name: Uint8Array, call?: FileCall): Promise<FileChange> {
-    return changeOf(await this.change({ op: 'removeDirectory', directory, name: textOf(name) }, call), 0)
+    return changeOf(await this.change({ op: 'removeDirectory', directory, name: nameOf(name) }, call), 0)
   }
 
   async rename(
@@ -166,7 +167,7 @@ export class HostFileSystem implements FileSystem {
     newName: Uint8Array,
     call?: FileCall,
   ): Promise<{ from: FileChange; to: FileChange }> {
-    const request = { op: 'rename', from, name: textOf(name), to, newName: textOf(newName) } as const
+    const request = { op: 'rename', from, name: nameOf(name), to, newName: nameOf(newName) } as const
     const answer = await this.change(request, call)
     return { from: changeOf(answer, 0), to: changeOf(answer, 2) }
   }
@@ -235,10 +236,6 @@ export class HostFileSystem implements FileSystem {
     const { random } = this.deps
     return { high: random.u32(), low: random.u32() }
   }
-}
-
-function textOf(name: Uint8Array): string {
-  return Buffer.from(name.buffer, name.byteOffset, name.length).toString('latin1')
 }
 
 function changeOf({ attributes }: FileAnswer, at: number): FileChange {

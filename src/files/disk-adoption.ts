@@ -18,6 +18,7 @@ import { type Disks, fileDiskPrefix, isHiddenDisk } from './disks.ts'
 import type { FileTable } from './file-table.ts'
 import { type Inode, newInode } from './inode.ts'
 import { ROOT_ID } from './limits.ts'
+import { nameOf } from './names.ts'
 
 /** Disks that become files with one commit, which has a bound. */
 const ADOPTED_MAX = 1000
@@ -85,7 +86,7 @@ export class DiskAdoption {
   }
 
   #adopt(record: VDiskRecord): void {
-    const name = Buffer.from(record.name).toString('latin1')
+    const name = nameOf(Buffer.from(record.name))
     if (this.#table.directory(ROOT_ID).get(name) !== undefined) return
     const table = this.#table
     const now = table.now()

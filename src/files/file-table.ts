@@ -22,6 +22,7 @@ import { Directory, type Entry } from './directory.ts'
 import { fileError } from './file-error.ts'
 import { decodeInode, encodeInode, type Inode, newInode } from './inode.ts'
 import { NUMBERS_RESERVED, ROOT_ID, TABLE_RESERVE_BYTES } from './limits.ts'
+import { bytesOf, nameOf } from './names.ts'
 import { REPLY_PREFIX, Replies } from './replies.ts'
 import { SlotSpace } from './slot-space.ts'
 import { TimeStamps } from './time-stamps.ts'
@@ -173,7 +174,7 @@ export class FileTable {
     const entry: Entry = { name, id, cookie: directory.nextCookie }
     directory.nextCookie += 1
     this.directory(directory.id).add(entry)
-    const value = new ByteWriter(8 + name.length).u53(id).bytes(Buffer.from(name, 'latin1'))
+    const value = new ByteWriter(8 + name.length).u53(id).bytes(bytesOf(name))
     this.#changes.push({ key: entryKey(directory.id, entry.cookie), value: value.toBytes() })
     this.#directoryChanged(directory, now)
   }
@@ -255,7 +256,7 @@ export class FileTable {
     const [, directory, cookie] = key.split('/')
     const reader = new ByteReader(value)
     const id = reader.u53()
-    const name = Buffer.from(reader.bytes(reader.remaining)).toString('latin1')
+    const name = nameOf(reader.bytes(reader.remaining))
     const entries = this.#directories.get(Number(directory))
     if (entries === undefined) throw new HitherError('DEVICE_CORRUPT', `entry ${key} is in no directory`)
     entries.add({ name, id, cookie: Number.parseInt(cookie!, 16) })

@@ -20,6 +20,7 @@ import type {
   ListedDisk,
   ListedEntry,
 } from './messages.ts'
+import { bytesOf, nameOf } from './names.ts'
 
 const VERSION = 1
 /** Operations by their number on the wire: append only. */
@@ -227,8 +228,7 @@ export function encodeAnswer(answer: FileAnswer): Uint8Array {
   }
   if (disks !== undefined) {
     writer.u32(disks.length)
-    for (const disk of disks)
-      writer.u53(disk.file).u53(disk.vdisk).u53(disk.size).blob(Buffer.from(disk.path, 'latin1'))
+    for (const disk of disks) writer.u53(disk.file).u53(disk.vdisk).u53(disk.size).blob(bytesOf(disk.path))
   }
   return writer.view()
 }
@@ -289,7 +289,7 @@ function readDisks(reader: ByteReader): ListedDisk[] {
     const file = reader.u53()
     const vdisk = reader.u53()
     const size = reader.u53()
-    return { file, vdisk, size, path: textOf(reader.blob()) }
+    return { file, vdisk, size, path: nameOf(reader.blob()) }
   })
 }
 
@@ -345,16 +345,12 @@ function readChanges(reader: ByteReader): FileChanges {
 }
 
 function writeName(writer: ByteWriter, name: string): void {
-  const bytes = Buffer.from(name, 'latin1')
+  const bytes = bytesOf(name)
   writer.u16(bytes.length).bytes(bytes)
 }
 
 function readName(reader: ByteReader): string {
-  return textOf(reader.bytes(reader.u16()))
-}
-
-function textOf(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1')
+  return nameOf(reader.bytes(reader.u16()))
 }
 
 function checkVersion(reader: ByteReader): void {

@@ -9,7 +9,7 @@ import type { FileTable } from './file-table.ts'
 import { attributesOf, type Inode, newInode } from './inode.ts'
 import { LIST_ENTRIES_MAX, ROOT_ID, TARGET_BYTES_MAX } from './limits.ts'
 import type { Asked, FileAnswer, ListedDisk } from './messages.ts'
-import { checkFileName, isDots } from './names.ts'
+import { checkFileName, isDots, readable } from './names.ts'
 
 /** What has to happen to the data of a file whose last name is gone. */
 export type OnGone = (inode: Inode) => void
@@ -243,7 +243,7 @@ function notEmpty(name: string) {
   return fileError('NOT_EMPTY', `the directory ${shown(name)} has entries`)
 }
 
-/** A name in a sentence: as UTF-8, which it most likely is. */
+/** A name in a sentence. */
 function shown(name: string): string {
-  return JSON.stringify(Buffer.from(name, 'latin1').toString())
+  return JSON.stringify(readable(name))
 }
