@@ -19,7 +19,7 @@ import { BLOCK_BYTES, SLICE_BLOCKS_MAX } from './units.ts'
 /** Longest raw input of one LZ4 block, bytes. */
 export const CODEC_RAW_BYTES_MAX = SLICE_BLOCKS_MAX * BLOCK_BYTES
 /** No LZ4 block of `CODEC_RAW_BYTES_MAX` is longer: one length byte per 255 literals, and a token. */
-export const CODEC_STORED_BYTES_MAX = CODEC_RAW_BYTES_MAX + Math.ceil(CODEC_RAW_BYTES_MAX / 255) + 16
+const CODEC_STORED_BYTES_MAX = CODEC_RAW_BYTES_MAX + Math.ceil(CODEC_RAW_BYTES_MAX / 255) + 16
 
 /** Blocks of one call of `inspectBlocks`: 1 MiB. */
 export const INSPECT_BLOCKS_MAX = 256
@@ -29,6 +29,9 @@ export const INSPECT_LOW = 0
 export const INSPECT_HIGH = 1
 /** 1: all zeros (and the hash is not computed); 0: not. */
 export const INSPECT_ZERO = 2
+
+/** How this machine lays a number out in memory. */
+export const LITTLE_ENDIAN: boolean = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1
 
 /** xxHash64 of the last call that says so: `[high half, low half]`. Read only. */
 export const hashOut: Uint32Array = new Uint32Array(2)
@@ -114,6 +117,26 @@ export function sizesArePossible(storedBytes: number, rawBytes: number): boolean
     rawBytes <= CODEC_RAW_BYTES_MAX &&
     storedBytes > 0 &&
     storedBytes <= CODEC_STORED_BYTES_MAX
+  )
+}
+
+/** What both implementations refuse of `packSlice`. */
+export function checkSlice(rawBytes: number, target: Uint8Array, targetOffset: number): void {
+  invariant(rawBytes > 0 && rawBytes <= CODEC_RAW_BYTES_MAX, 'a slice has 1 byte to 32 KiB')
+  invariant(targetOffset >= 0 && targetOffset + rawBytes <= target.length, 'the slice fits its target')
+}
+
+/** What both implementations refuse of `decompressInto`. */
+export function checkStored(
+  storedBytes: number,
+  rawBytes: number,
+  target: Uint8Array,
+  targetOffset: number,
+): void {
+  if (!sizesArePossible(storedBytes, rawBytes)) throw malformed(storedBytes, rawBytes)
+  invariant(
+    targetOffset >= 0 && targetOffset + rawBytes <= target.length,
+    'decompressed bytes fit their target',
   )
 }
 

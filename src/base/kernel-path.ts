@@ -5,13 +5,14 @@
  */
 import {
   CODEC_RAW_BYTES_MAX,
+  checkSlice,
+  checkStored,
   type DataPath,
   hashOut,
   INSPECT_BLOCKS_MAX,
   INSPECT_WORDS,
   malformed,
   part,
-  sizesArePossible,
 } from './data-path.ts'
 import { invariant } from './errors.ts'
 import type { Kernel } from './kernel.ts'
@@ -84,8 +85,7 @@ export function kernelPath({ exports, memory }: Kernel): DataPath {
     },
 
     packSlice(source, sourceOffset, rawBytes, target, targetOffset) {
-      invariant(rawBytes > 0 && rawBytes <= CODEC_RAW_BYTES_MAX, 'a slice has 1 byte to 32 KiB')
-      invariant(targetOffset >= 0 && targetOffset + rawBytes <= target.length, 'the slice fits its target')
+      checkSlice(rawBytes, target, targetOffset)
       copyIn(source, sourceOffset, rawBytes)
       if (rawBytes > SECTOR_BYTES) {
         const stored = exports.compressAndHash(INPUT, rawBytes, OUTPUT, rawBytes - SECTOR_BYTES)
@@ -102,11 +102,7 @@ export function kernelPath({ exports, memory }: Kernel): DataPath {
     },
 
     decompressInto(source, sourceOffset, storedBytes, target, targetOffset, rawBytes) {
-      if (!sizesArePossible(storedBytes, rawBytes)) throw malformed(storedBytes, rawBytes)
-      invariant(
-        targetOffset >= 0 && targetOffset + rawBytes <= target.length,
-        'decompressed bytes fit their target',
-      )
+      checkStored(storedBytes, rawBytes, target, targetOffset)
       copyIn(source, sourceOffset, storedBytes)
       if (exports.decompress(INPUT, storedBytes, OUTPUT, rawBytes) === 0) {
         throw malformed(storedBytes, rawBytes)
@@ -115,11 +111,7 @@ export function kernelPath({ exports, memory }: Kernel): DataPath {
     },
 
     unpackSlice(source, sourceOffset, storedBytes, checksumHi, checksumLo, target, targetOffset, rawBytes) {
-      if (!sizesArePossible(storedBytes, rawBytes)) throw malformed(storedBytes, rawBytes)
-      invariant(
-        targetOffset >= 0 && targetOffset + rawBytes <= target.length,
-        'decompressed bytes fit their target',
-      )
+      checkStored(storedBytes, rawBytes, target, targetOffset)
       copyIn(source, sourceOffset, storedBytes)
       const result = exports.verifyAndDecompress(INPUT, storedBytes, checksumHi, checksumLo, OUTPUT, rawBytes)
       if (result === 2) throw malformed(storedBytes, rawBytes)

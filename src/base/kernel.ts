@@ -5,6 +5,7 @@
  * One instance per thread. Its memory is fixed, 256 KiB, so views of it never go dead. All of it is a stage: each
  * call of `kernel-path.ts` copies in, works, copies out, and leaves nothing there that a later call relies on.
  */
+import { LITTLE_ENDIAN } from './data-path.ts'
 import { KERNEL_WASM } from './kernel-wasm.ts'
 
 /** Addresses and lengths must lie inside the memory: the module does not check what the host passes. */
@@ -57,8 +58,6 @@ interface WebAssemblyApi {
 
 /** 256 KiB, as kernel/assembly/memory.ts lays it out. */
 const MEMORY_PAGES = 4
-
-const LITTLE_ENDIAN = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1
 
 /**
  * A new instance, or `undefined` where WebAssembly or its 128-bit instructions are missing, or the machine's integers are

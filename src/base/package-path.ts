@@ -20,6 +20,8 @@ import xxhash from 'xxhash-wasm'
 import { isZero } from './bytes.ts'
 import {
   CODEC_RAW_BYTES_MAX,
+  checkSlice,
+  checkStored,
   type DataPath,
   hashOut,
   INSPECT_BLOCKS_MAX,
@@ -27,6 +29,7 @@ import {
   INSPECT_LOW,
   INSPECT_WORDS,
   INSPECT_ZERO,
+  LITTLE_ENDIAN,
   malformed,
   part,
   sizesArePossible,
@@ -36,7 +39,7 @@ import { BLOCK_BYTES, KiB, SECTOR_BYTES } from './units.ts'
 
 /** One call copies at most this much into the wasm memory (which never shrinks); longer input is streamed. */
 const ONE_CALL_BYTES_MAX = 256 * KiB
-const LOW_INDEX = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1 ? 0 : 1
+const LOW_INDEX = LITTLE_ENDIAN ? 0 : 1
 const HIGH_INDEX = 1 - LOW_INDEX
 
 /** The exports of the package's wasm, as wasm-bindgen lays them out. `input` is freed by the callee. */
@@ -67,8 +70,7 @@ export async function packagePath(): Promise<DataPath> {
     decompressInto,
 
     packSlice(source, sourceOffset, rawBytes, target, targetOffset) {
-      invariant(rawBytes > 0 && rawBytes <= CODEC_RAW_BYTES_MAX, 'a slice has 1 byte to 32 KiB')
-      invariant(targetOffset >= 0 && targetOffset + rawBytes <= target.length, 'the slice fits its target')
+      checkSlice(rawBytes, target, targetOffset)
       let stored = 0
       if (rawBytes > SECTOR_BYTES) {
         stored = compressInto(source, sourceOffset, rawBytes, target, targetOffset, rawBytes - SECTOR_BYTES)
@@ -174,11 +176,7 @@ function lz4(): Pick<DataPath, 'compressInto' | 'decompressInto'> {
     },
 
     decompressInto(source, sourceOffset, storedBytes, target, targetOffset, rawBytes) {
-      if (!sizesArePossible(storedBytes, rawBytes)) throw malformed(storedBytes, rawBytes)
-      invariant(
-        targetOffset >= 0 && targetOffset + rawBytes <= target.length,
-        'decompressed bytes fit their target',
-      )
+      checkStored(storedBytes, rawBytes, target, targetOffset)
       const stored = part(source, sourceOffset, storedBytes)
       const inputBytes = storedBytes + PREFIX_BYTES
       const input = exported.__wbindgen_malloc(inputBytes)
