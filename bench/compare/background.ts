@@ -1,8 +1,8 @@
 /** Goals 9 and 10: what background work does to a guest, how fast a rebuild is, and what idleness costs. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { KiB, MiB } from '../../src/index.ts'
+import { MiB } from '../../src/index.ts'
 import { DataSource } from '../shared/data.ts'
-import { drive, latencyHistogram } from '../shared/measure.ts'
+import { drive } from '../shared/measure.ts'
 import type { BenchContext } from '../shared/options.ts'
 import { scratchFolder } from '../shared/scratch.ts'
 import { BenchCluster } from '../workload/bench-cluster.ts'
@@ -104,7 +104,6 @@ async function disturbance(event: Event, context: BenchContext): Promise<number>
   // The load goes on for as long as the work takes, but not much longer than usual.
   const stop = new AbortController()
   const work = event === 'localisation' ? sleep(seconds * 1_000) : cluster.runCurator()
-  const during = latencyHistogram()
   const loaded = drive(operation, {
     ...load,
     seconds: 4 * seconds,
@@ -112,8 +111,7 @@ async function disturbance(event: Event, context: BenchContext): Promise<number>
   })
   await work
   stop.abort()
-  during.add((await loaded).latency)
-  return during.percentile(99) / alone.latency.percentile(99)
+  return (await loaded).latency.percentile(99) / alone.latency.percentile(99)
 }
 
 async function rebuildRate(context: BenchContext): Promise<{ ratio: number; note: string }> {
@@ -141,7 +139,7 @@ async function appendRate(context: BenchContext): Promise<number> {
   await using folder = await scratchFolder(context.dir)
   const store = await AppendStore.open(folder.path, 128 * MiB)
   const source = new DataSource('random')
-  const bytes = 1_024 * KiB
+  const bytes = MiB
   const seconds = context.seconds ?? SECONDS
   const { operations, seconds: took } = await drive(() => store.put(0, source.take(bytes)), {
     depth: 1,

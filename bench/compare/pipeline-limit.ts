@@ -3,22 +3,22 @@
  * it, and the way back. What the engine adds (map, copies, network, frames, promises) is what it takes longer.
  */
 import { crc32 } from 'node:zlib'
+import { CODEC_RAW_BYTES_MAX } from '../../src/base/data-path.ts'
 import { packagePath } from '../../src/base/package-path.ts'
-import { MiB } from '../../src/base/units.ts'
+import { BLOCK_BYTES, MiB } from '../../src/base/units.ts'
 import { type DataKind, DataSource, POOL_BYTES } from '../shared/data.ts'
 import { driveSync } from '../shared/measure.ts'
 import type { Contender } from '../shared/turns.ts'
 
 const SEGMENT_BYTES = 4 * MiB
-const SLICE_BYTES_MAX = 32 * 1024
 
 const packages = await packagePath()
 
 /** Writes blocks of `bytes` into a buffer as large as an egroup. Blocks over 32 KiB are made of slices of that. */
 export function writeLimit(name: string, bytes: number, data: DataKind, seconds: number): Contender {
   const source = new DataSource(data)
-  const segment = new Uint8Array(SEGMENT_BYTES + SLICE_BYTES_MAX)
-  const sliceBytes = Math.min(bytes, SLICE_BYTES_MAX)
+  const segment = new Uint8Array(SEGMENT_BYTES + CODEC_RAW_BYTES_MAX)
+  const sliceBytes = Math.min(bytes, CODEC_RAW_BYTES_MAX)
   let at = 0
   let sums = 0
   const writeSlice = (block: Uint8Array, offset: number): void => {
@@ -50,7 +50,7 @@ export function writeLimit(name: string, bytes: number, data: DataKind, seconds:
 
 /** Reads blocks of 4 KiB back: checksum, decompress, copy out. */
 export function readLimit(name: string, data: DataKind, seconds: number): Contender {
-  const bytes = 4_096
+  const bytes = BLOCK_BYTES
   const source = new DataSource(data)
   const store = new Uint8Array(POOL_BYTES + bytes)
   const rows: Array<{ from: number; stored: number; sum: number }> = []

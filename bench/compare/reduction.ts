@@ -2,12 +2,10 @@
 import { open } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { isZero } from '../../src/base/bytes.ts'
-import { MiB } from '../../src/index.ts'
+import { BLOCK_BYTES, MiB } from '../../src/base/units.ts'
 import type { BenchContext } from '../shared/options.ts'
 import { BenchCluster } from '../workload/bench-cluster.ts'
 import type { CheckGroup, CheckResult } from './check.ts'
-
-const BLOCK = 4_096
 
 export const reductionGroup: CheckGroup = {
   name: 'reduction',
@@ -48,8 +46,8 @@ async function importImage(bench: BenchCluster, name: string, image: string): Pr
   for (let at = 0; at < size; at += MiB) {
     const piece = new Uint8Array(Math.min(MiB, size - at))
     await file.read(piece, 0, piece.length, at)
-    for (let block = 0; block < piece.length; block += BLOCK) {
-      const length = Math.min(BLOCK, piece.length - block)
+    for (let block = 0; block < piece.length; block += BLOCK_BYTES) {
+      const length = Math.min(BLOCK_BYTES, piece.length - block)
       if (!isZero(piece, block, length)) data += length
     }
     await disk.write(at, piece)

@@ -1,5 +1,6 @@
 /** One micro job under the package `benchmark`: it chooses how many calls make a sample, and how many samples are enough. */
 import Benchmark from 'benchmark'
+import { median } from '../shared/turns.ts'
 import { fold, type MicroJob } from './job.ts'
 
 export interface MicroResult {
@@ -72,14 +73,13 @@ function summary(
   bytesPerCall: number | undefined,
   sink: number,
 ): MicroResult {
-  const samples = [...stats.sample].sort((a, b) => a - b)
-  const secondsPerCall = samples[Math.floor(samples.length / 2)] ?? Number.NaN
+  const secondsPerCall = median(stats.sample)
   return {
     name,
     nsPerOperation: (secondsPerCall * 1e9) / operationsPerCall,
     ...(bytesPerCall === undefined ? {} : { mibPerSecond: bytesPerCall / secondsPerCall / 2 ** 20 }),
     marginPercent: stats.rme,
-    samples: samples.length,
+    samples: stats.sample.length,
     sink,
   }
 }

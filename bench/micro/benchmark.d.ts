@@ -15,12 +15,10 @@ declare module 'benchmark' {
   }
   class Benchmark {
     constructor(name: string, fn: ((deferred: Deferred) => void) | (() => void), options?: Options)
-    readonly hz: number
     readonly error: unknown
     readonly stats: {
       /** Seconds per call: relative margin of error in percent, and each sample. */
       readonly rme: number
-      readonly mean: number
       readonly sample: readonly number[]
     }
     run(options?: { readonly async?: boolean }): this

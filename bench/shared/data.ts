@@ -15,7 +15,7 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync, realpathSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { isZero } from '../../src/base/bytes.ts'
-import { MiB } from '../../src/base/units.ts'
+import { BLOCK_BYTES, MiB } from '../../src/base/units.ts'
 import { seededRandom } from '../../src/platform/real/random.ts'
 
 export const DATA_KINDS = ['zeros', 'text', 'binaries', 'random', 'mixed', 'repeats'] as const
@@ -23,7 +23,6 @@ export type DataKind = (typeof DATA_KINDS)[number]
 
 export const POOL_BYTES = 16 * MiB
 const PIECE_BYTES = 64 * 1024
-const BLOCK = 4096
 /** The 64 KiB pieces of `mixed`, in turn. */
 const MIX = ['binaries', 'text', 'binaries', 'random', 'binaries', 'text', 'binaries', 'zeros'] as const
 
@@ -51,11 +50,11 @@ export class DataSource {
   constructor(kind: DataKind) {
     this.#bytes = dataPool(kind).slice()
     this.#view = new DataView(this.#bytes.buffer)
-    this.#stamped = new Uint8Array(POOL_BYTES / BLOCK)
+    this.#stamped = new Uint8Array(POOL_BYTES / BLOCK_BYTES)
     for (let block = 0; block < this.#stamped.length; block++) {
-      const at = block * BLOCK
+      const at = block * BLOCK_BYTES
       const repeats = kind === 'repeats' && block % 2 === 1
-      if (!repeats && !isZero(this.#bytes, at, BLOCK)) this.#stamped[block] = 1
+      if (!repeats && !isZero(this.#bytes, at, BLOCK_BYTES)) this.#stamped[block] = 1
     }
   }
 
@@ -70,8 +69,8 @@ export class DataSource {
     }
     const from = this.#next
     this.#next += bytes
-    for (let at = from; at < this.#next; at += BLOCK) {
-      if (this.#stamped[at / BLOCK] === 1) this.#view.setUint32(at, this.#round, true)
+    for (let at = from; at < this.#next; at += BLOCK_BYTES) {
+      if (this.#stamped[at / BLOCK_BYTES] === 1) this.#view.setUint32(at, this.#round, true)
     }
     return this.#bytes.subarray(from, this.#next)
   }
@@ -134,8 +133,8 @@ function textPool(): Uint8Array {
   }
   walk(resolve(import.meta.dirname, '../../node_modules'))
   if (at === 0) throw new Error('there is no text beneath node_modules; run npm ci first')
-  for (let from = 0; at < POOL_BYTES; from += BLOCK) {
-    const piece = pool.slice(from, Math.min(from + BLOCK, from + POOL_BYTES - at))
+  for (let from = 0; at < POOL_BYTES; from += BLOCK_BYTES) {
+    const piece = pool.slice(from, Math.min(from + BLOCK_BYTES, from + POOL_BYTES - at))
     for (let i = 0; i < piece.length; i += 61) piece[i] = 97 + (at % 26)
     pool.set(piece, at)
     at += piece.length
@@ -157,9 +156,9 @@ function mixedPool(): Uint8Array {
 
 function repeatsPool(): Uint8Array {
   const pool = dataPool('mixed').slice()
-  for (let block = 1; block < POOL_BYTES / BLOCK; block += 2) {
-    const from = (Math.floor(block / 2) % 64) * BLOCK
-    pool.copyWithin(block * BLOCK, from, from + BLOCK)
+  for (let block = 1; block < POOL_BYTES / BLOCK_BYTES; block += 2) {
+    const from = (Math.floor(block / 2) % 64) * BLOCK_BYTES
+    pool.copyWithin(block * BLOCK_BYTES, from, from + BLOCK_BYTES)
   }
   return pool
 }
