@@ -1,6 +1,7 @@
 /**
  * The directory's history: an egroup that is sealed does not open again and keeps its length, one that was removed does
- * not come back (ids are never used twice), nor is one removed that may have to be replayed, and no two egroups of a stream have the same place in its order. Whoever breaks that changed a record against one that he had not seen, or
+ * not come back (ids are never used twice), nor is one removed that may have to be replayed, and no two egroups of a
+ * stream have the same place in its order. Whoever breaks that changed a record against one that he had not seen, or is
  * an owner that was deposed; what comes of it may heal by itself, or show only when the log is replayed.
  */
 import { decodeRecord, type EgroupRecord } from '../../cluster/records.ts'
@@ -29,12 +30,7 @@ export class DirectoryCheck {
     if (!key.startsWith('egroup/')) return
     const before = this.records.get(key)
     if (value === undefined) {
-      if (before !== undefined && this.places.get(placeOf(before)) === key)
-        this.places.delete(placeOf(before))
-      if (before !== undefined) this.removed.add(key)
-      if (before !== undefined && this.roots.mayReplay(before))
-        this.onViolation(`directory: ${key} was removed, and may have to be replayed: ${show(before)}`)
-      this.records.delete(key)
+      if (before !== undefined) this.remove(key, before)
       return
     }
     // A view of the catalog asks for the newest news by a record of its own, which is empty.
@@ -52,6 +48,14 @@ export class DirectoryCheck {
       )
     }
     this.places.set(placeOf(record), key)
+  }
+
+  private remove(key: string, record: EgroupRecord): void {
+    this.records.delete(key)
+    this.removed.add(key)
+    if (this.places.get(placeOf(record)) === key) this.places.delete(placeOf(record))
+    if (this.roots.mayReplay(record))
+      this.onViolation(`directory: ${key} was removed, and may have to be replayed: ${show(record)}`)
   }
 }
 

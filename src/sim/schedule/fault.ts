@@ -16,7 +16,7 @@
  * (`DATA_UNAVAILABLE`), too few nodes for RF (`NO_REPLICAS`), no space (`NO_SPACE`).
  *
  * A lost write is lasting damage that nothing shows until the copy is read: a device that lied. So a plan that has it
- * keeps the other nodes up (plan.ts): with RF 2, what only a lying device and a node that is away hold is held by nobody.
+ * keeps the other nodes up (draw-faults.ts): with RF 2, what only a lying device and a node that is away hold is held by nobody.
  */
 import type { NodeId } from '../../base/units.ts'
 import type { SwitchName } from '../../platform/sim/network-model.ts'
