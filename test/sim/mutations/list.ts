@@ -48,6 +48,11 @@ export const CONTROLS: readonly Mutation[] = [
   ]),
 ]
 
+/** What has to come of it. */
+export function dueVerdict(name: string): 'found' | 'missed' {
+  return CONTROLS.some((each) => each.name === name) ? 'missed' : 'found'
+}
+
 function control(what: string, why: string, edits: readonly Edit[], scenario?: string): Mutation {
   const [first, ...also] = edits
   const runs = scenario === undefined ? {} : { runs: { scenario } }

@@ -7,7 +7,7 @@
  * processes at a time.
  */
 import { parseArgs } from 'node:util'
-import { CONTROLS, MUTATIONS } from './list.ts'
+import { CONTROLS, dueVerdict, MUTATIONS } from './list.ts'
 import { AT_ONCE_DEFAULT, type Outcome, runMutations } from './runner.ts'
 
 const SEEDS_DEFAULT = 100
@@ -43,7 +43,7 @@ const outcomes = await runMutations(chosen, {
     console.error(`${done}/${chosen.length}  ${line(outcome)}`)
   },
 })
-const bad = outcomes.filter((outcome) => outcome.verdict !== (isControl(outcome) ? 'missed' : 'found'))
+const bad = outcomes.filter((outcome) => outcome.verdict !== dueVerdict(outcome.name))
 if (values.json) {
   console.log(JSON.stringify({ mutations: outcomes.length, bad: bad.map(({ name }) => name), outcomes }))
 } else {
@@ -51,10 +51,6 @@ if (values.json) {
   console.log(`${outcomes.length - bad.length} of ${outcomes.length} as they should be`)
 }
 process.exit(bad.length === 0 ? 0 : 1)
-
-function isControl({ name }: Outcome): boolean {
-  return CONTROLS.some((control) => control.name === name)
-}
 
 function line({ name, verdict, seeds, wallSeconds, violation }: Outcome): string {
   const what = (violation ?? '').replace(/\s+/g, ' ').slice(0, VIOLATION_CHARS)
