@@ -170,7 +170,8 @@ class ClusterDisks implements Disks {
 
   write(vdisk: VDiskId, offset: number, data: Uint8Array): Promise<void> {
     return this.session().write(
-      { start: offset, end: offset + data.length },
+      offset,
+      offset + data.length,
       (io) => io(this.deps.port),
       (port, attempt) => port.write(vdisk, offset, data, true, attempt),
     )
@@ -178,7 +179,8 @@ class ClusterDisks implements Disks {
 
   erase(vdisk: VDiskId, offset: number, length: number): Promise<void> {
     return this.session().write(
-      { start: offset, end: offset + length },
+      offset,
+      offset + length,
       (io) => io(this.deps.port),
       (port, attempt) => port.erase(vdisk, offset, length, true, attempt),
     )

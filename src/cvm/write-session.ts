@@ -3,23 +3,29 @@
  * (vdisk/attempt-guard.ts). A write that failed in the end may have an attempt on its way still: what is sent after it
  * says that it is over, until one that says so was acknowledged.
  *
- * What is sent again is only what no other write of this handle has written since (superseded.ts): the first attempt may
- * have been carried out, and reads may have seen what came after it.
+ * Writes of one handle to the same bytes go one after the other, as they do at the owner. So while a write is made again,
+ * because its answer was lost, nothing can have been acknowledged in its place that it would bring old bytes over.
  */
 import { HitherError } from '../base/errors.ts'
+import { Semaphore } from '../base/queue.ts'
+import { RangeLock } from '../base/range-lock.ts'
 import type { Generation } from '../base/units.ts'
 import { OwnerMoved, type WriteAttempt } from '../vdisk/attempt-guard.ts'
 import type { StoragePort } from './port.ts'
-import { type ByteRange, type Flight, Superseded } from './superseded.ts'
 
-/** Sends the bytes of `range`, which may be none: then it only tells the owner that an earlier attempt is over. */
-export type SendAttempt = (port: StoragePort, attempt: WriteAttempt, range: ByteRange) => Promise<void>
+/** Writes of one handle under way; more wait. As many as their vDisk's owner lets in. */
+const IN_FLIGHT_MAX = 256
+
+export type SendAttempt = (port: StoragePort, attempt: WriteAttempt) => Promise<void>
 
 export class WriteSession {
   private readonly client: string
   private generation: Generation
   private nextNumber = 1
-  private readonly superseded = new Superseded()
+  /** In ascending order. */
+  private readonly underWay = new Set<number>()
+  private readonly places = new Semaphore(IN_FLIGHT_MAX)
+  private readonly ranges = new RangeLock()
   /** An attempt of a write below, which failed, may still be on its way; 0: there is none. */
   private unsureBelow = 0
 
@@ -32,72 +38,49 @@ export class WriteSession {
     this.generation = generation
   }
 
-  /** One write to `range`: `run` carries it out (again and again, as a path does) with the IO that it is given. */
+  /** One write to bytes `start` … `end`: `run` carries it out (again and again, as a path does) with the IO that it is given. */
   async write(
-    range: ByteRange,
+    start: number,
+    end: number,
     run: (io: (port: StoragePort) => Promise<void>) => Promise<void>,
     send: SendAttempt,
   ): Promise<void> {
+    if (!this.places.tryAcquire()) await this.places.acquire()
     const number = this.nextNumber++
-    const flight = this.superseded.begin(range, number)
+    this.underWay.add(number)
+    if (!this.ranges.tryLock(start, end)) await this.ranges.lock(start, end)
+    let attempts = 0
+    let over = false
     let settledBelow = 0
-    let done = false
     try {
-      for (let wait = this.superseded.before(flight); wait !== undefined; ) {
-        await wait
-        wait = this.superseded.before(flight)
-      }
       await run((port) => {
-        this.superseded.sent(flight)
-        const mine = flight.attempts
+        const mine = ++attempts
         settledBelow = mine > 1 || this.unsureBelow > 0 ? this.lowestUnderWay() : 0
         const name = { client: this.client, number, attempt: mine, settledBelow }
-        // A late answer must not have the write sent once more when a later attempt has done it, or is about to.
-        const isCurrent = () => !flight.over && mine === flight.attempts
-        const attempt = () => {
-          const named = { ...name, generation: this.generation }
-          return mine === 1 ? send(port, named, range) : this.sendAgain(port, named, flight, isCurrent, send)
-        }
-        return attempt().catch((error: unknown) => {
+        return send(port, { ...name, generation: this.generation }).catch((error: unknown) => {
           if (!(error instanceof OwnerMoved)) throw error
           const isNews = error.generation > this.generation
           if (isNews) this.generation = error.generation
-          if (!isNews || !isCurrent()) throw error
-          return attempt()
+          // The answer may come long after a later attempt did the write: what is over is never sent again.
+          if (!isNews || over || mine !== attempts) throw error
+          return send(port, { ...name, generation: this.generation })
         })
       })
-      done = true
       if (settledBelow >= this.unsureBelow) this.unsureBelow = 0
     } catch (error) {
-      const wasAnswered = flight.attempts === 1 && error instanceof HitherError && !error.retryable
+      const wasAnswered = attempts === 1 && error instanceof HitherError && !error.retryable
       if (!wasAnswered) this.unsureBelow = Math.max(this.unsureBelow, number + 1)
       throw error
     } finally {
-      this.superseded.end(flight, done)
-    }
-  }
-
-  private async sendAgain(
-    port: StoragePort,
-    attempt: WriteAttempt,
-    flight: Flight,
-    isCurrent: () => boolean,
-    send: SendAttempt,
-  ): Promise<void> {
-    const { start } = flight.range
-    // Before anything else: earlier attempts are refused from here on.
-    await send(port, attempt, { start, end: start })
-    for (let wait = this.superseded.beforeAgain(flight); wait !== undefined; ) {
-      await wait
-      wait = this.superseded.beforeAgain(flight)
-    }
-    for (const range of [...this.superseded.leftOf(flight)]) {
-      if (!isCurrent()) throw new HitherError('CONFLICT', `write ${attempt.number} was sent again since`)
-      await send(port, attempt, range)
+      over = true
+      this.underWay.delete(number)
+      this.ranges.unlock(start, end)
+      this.places.release()
     }
   }
 
   private lowestUnderWay(): number {
-    return this.superseded.oldest ?? this.nextNumber
+    for (const number of this.underWay) return number
+    return this.nextNumber
   }
 }

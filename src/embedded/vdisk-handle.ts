@@ -6,7 +6,6 @@ import type { Administration } from '../cvm/administration.ts'
 import { checkSize } from '../cvm/administration.ts'
 import type { HostPath } from '../cvm/host-path.ts'
 import type { StoragePort } from '../cvm/port.ts'
-import type { ByteRange } from '../cvm/superseded.ts'
 import type { SendAttempt, WriteSession } from '../cvm/write-session.ts'
 import type { Clock } from '../platform/types.ts'
 import type { DiskTrack } from './disk-track.ts'
@@ -126,11 +125,8 @@ export class VDiskHandle implements VDisk {
     if (source.length === 0) return
     const { id } = this.deps
     const sync = options?.fua === true
-    await this.change({ start: offset, end: offset + source.length }, (port, attempt, { start, end }) => {
-      const whole = end - start === source.length
-      const part = whole ? source : source.subarray(start - offset, end - offset)
-      return port.write(id, start, part, sync, attempt)
-    })
+    const send: SendAttempt = (port, attempt) => port.write(id, offset, source, sync, attempt)
+    await this.change(offset, source.length, send)
     this.writes++
     this.writtenBytes += source.length
     this.deps.count(source.length)
@@ -142,9 +138,7 @@ export class VDiskHandle implements VDisk {
     if (length === 0) return
     const { id } = this.deps
     const sync = options?.fua === true
-    await this.change({ start: offset, end: offset + length }, (port, attempt, { start, end }) =>
-      port.erase(id, start, end - start, sync, attempt),
-    )
+    await this.change(offset, length, (port, attempt) => port.erase(id, offset, length, sync, attempt))
   }
 
   writeZeroes(offset: number, length: number, options?: WriteOptions): Promise<void> {
@@ -201,8 +195,8 @@ export class VDiskHandle implements VDisk {
     return this.close()
   }
 
-  private change(range: ByteRange, send: SendAttempt): Promise<void> {
-    return this.deps.session.write(range, (io) => this.io(io), send)
+  private change(offset: number, length: number, send: SendAttempt): Promise<void> {
+    return this.deps.session.write(offset, offset + length, (io) => this.io(io), send)
   }
 
   private async io<T>(send: (port: StoragePort) => Promise<T>): Promise<T> {

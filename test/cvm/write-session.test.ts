@@ -1,16 +1,14 @@
 /** What one handle sends again when it hears that the owner has moved, and what it must not. */
 import { expect, test } from 'vitest'
+import { HitherError } from '../../src/base/errors.ts'
 import type { StoragePort } from '../../src/cvm/port.ts'
-import type { ByteRange } from '../../src/cvm/superseded.ts'
-import { WriteSession } from '../../src/cvm/write-session.ts'
+import { type SendAttempt, WriteSession } from '../../src/cvm/write-session.ts'
 import { OwnerMoved, type WriteAttempt } from '../../src/vdisk/attempt-guard.ts'
 
-const RANGE = { start: 0, end: 8192 }
 const PORT = {} as StoragePort
 
 interface Sent {
   readonly attempt: WriteAttempt
-  readonly range: ByteRange
   resolve(): void
   reject(error: unknown): void
 }
@@ -18,8 +16,8 @@ interface Sent {
 /** Sends that wait to be answered by the test. */
 function recorder() {
   const sent: Sent[] = []
-  const send = (_port: StoragePort, attempt: WriteAttempt, range: ByteRange) =>
-    new Promise<void>((resolve, reject) => sent.push({ attempt, range, resolve, reject }))
+  const send = (_port: StoragePort, attempt: WriteAttempt) =>
+    new Promise<void>((resolve, reject) => sent.push({ attempt, resolve, reject }))
   return { sent, send }
 }
 
@@ -29,7 +27,7 @@ const settled = () => new Promise((resolve) => setImmediate(resolve))
 test('an attempt that met a new owner is sent to it with its generation', async () => {
   const { sent, send } = recorder()
   const session = new WriteSession('host/1', 1)
-  const write = session.write(RANGE, (io) => io(PORT), send)
+  const write = session.write(0, 8192, (io) => io(PORT), send)
   sent[0]!.reject(new OwnerMoved(2))
   await settled()
   expect(sent.map(({ attempt }) => attempt.generation)).toEqual([1, 2])
@@ -37,16 +35,12 @@ test('an attempt that met a new owner is sent to it with its generation', async 
   await write
 })
 
-/** A write that is sent twice, the first time without an answer. */
-async function sentTwice(
-  session: WriteSession,
-  { sent, send }: ReturnType<typeof recorder>,
-  range: ByteRange,
-) {
-  const first = sent.length
+/** A write that is sent a second time when `again` is called, its first attempt still without an answer. */
+async function sentTwice(session: WriteSession, send: SendAttempt, start: number, end: number) {
   let again = () => {}
   const write = session.write(
-    range,
+    start,
+    end,
     (io) => {
       io(PORT).catch(() => {})
       return new Promise((resolve, reject) => {
@@ -56,121 +50,88 @@ async function sentTwice(
     send,
   )
   await settled()
-  return { write, again: () => again(), first: sent[first]! }
+  return { write, again: () => again() }
 }
 
 test('an attempt that hears of it after another one did the write is not sent again', async () => {
-  const wire = recorder()
+  const { sent, send } = recorder()
   const session = new WriteSession('host/1', 1)
-  const { write, again, first } = await sentTwice(session, wire, RANGE)
+  const { write, again } = await sentTwice(session, send, 0, 8192)
   again()
-  wire.sent[1]!.resolve()
-  await settled()
-  wire.sent[2]!.resolve()
+  sent[1]!.resolve()
   await write
-  first.reject(new OwnerMoved(2))
+  sent[0]!.reject(new OwnerMoved(2))
   await settled()
-  expect(wire.sent).toHaveLength(3)
+  expect(sent).toHaveLength(2)
 })
 
 test('nor is one that is not the newest of its write', async () => {
-  const wire = recorder()
+  const { sent, send } = recorder()
   const session = new WriteSession('host/1', 1)
-  const { write, again, first } = await sentTwice(session, wire, RANGE)
+  const { write, again } = await sentTwice(session, send, 0, 8192)
   again()
-  first.reject(new OwnerMoved(2))
+  sent[0]!.reject(new OwnerMoved(2))
   await settled()
-  expect(wire.sent).toHaveLength(2)
-  wire.sent[1]!.resolve()
-  await settled()
-  wire.sent[2]!.resolve()
+  expect(sent).toHaveLength(2)
+  sent[1]!.resolve()
   await write
-  const next = session.write(RANGE, (io) => io(PORT), wire.send)
+  const next = session.write(0, 8192, (io) => io(PORT), send)
   await settled()
-  expect(wire.sent[3]!.attempt.generation).toBe(2)
-  wire.sent[3]!.resolve()
+  expect(sent[2]!.attempt.generation).toBe(2)
+  sent[2]!.resolve()
   await next
 })
 
-test('what a later write has put in place meanwhile is not sent again', async () => {
-  const wire = recorder()
+test('writes to the same bytes go one after the other, also while the first is sent again; others do not wait', async () => {
+  const { sent, send } = recorder()
   const session = new WriteSession('host/1', 1)
-  const { write, again } = await sentTwice(session, wire, RANGE)
-  const later = session.write({ start: 1024, end: 4096 }, (io) => io(PORT), wire.send)
+  const { write, again } = await sentTwice(session, send, 0, 8192)
+  const overlapping = session.write(4096, 12_288, (io) => io(PORT), send)
+  const behind = session.write(8192, 12_288, (io) => io(PORT), send)
+  const elsewhere = session.write(12_288, 16_384, (io) => io(PORT), send)
   await settled()
-  wire.sent[1]!.resolve()
-  await later
+  const numbers = () => sent.map(({ attempt }) => attempt.number)
+  expect(numbers()).toEqual([1, 4])
   again()
-  expect(wire.sent[2]).toMatchObject({ range: { start: 0, end: 0 }, attempt: { attempt: 2 } })
-  for (const [at, range] of [
-    [3, { start: 0, end: 1024 }],
-    [4, { start: 4096, end: 8192 }],
-  ] as const) {
-    wire.sent[at - 1]!.resolve()
+  await settled()
+  expect(numbers()).toEqual([1, 4, 1])
+  sent[2]!.resolve()
+  await write
+  await settled()
+  expect(numbers()).toEqual([1, 4, 1, 2])
+  sent[3]!.resolve()
+  await overlapping
+  await settled()
+  expect(numbers()).toEqual([1, 4, 1, 2, 3])
+  sent[4]!.resolve()
+  sent[1]!.resolve()
+  await Promise.all([behind, elsewhere])
+})
+
+test('a write that fails gives its bytes back, and later ones say that it is over', async () => {
+  const { sent, send } = recorder()
+  const session = new WriteSession('host/1', 1)
+  const failing = session.write(0, 4096, (io) => io(PORT), send)
+  const next = session.write(0, 4096, (io) => io(PORT), send)
+  await settled()
+  sent[0]!.reject(new HitherError('TIMEOUT', 'no answer'))
+  await expect(failing).rejects.toMatchObject({ code: 'TIMEOUT' })
+  await settled()
+  expect(sent[1]!.attempt).toMatchObject({ number: 2, settledBelow: 2 })
+  sent[1]!.resolve()
+  await next
+})
+
+test('so many writes are under way, and no more', async () => {
+  const { sent, send } = recorder()
+  const session = new WriteSession('host/1', 1)
+  const writes = Array.from({ length: 300 }, (_, at) => session.write(at, at + 1, (io) => io(PORT), send))
+  await settled()
+  expect(sent).toHaveLength(256)
+  for (let answered = 0; answered < 300; answered++) {
+    sent[answered]!.resolve()
     await settled()
-    expect(wire.sent[at]!.range).toEqual(range)
   }
-  wire.sent[4]!.resolve()
-  await write
-})
-
-test('a write that is sent again goes alone: it waits for those on their way, and new ones wait for it', async () => {
-  const wire = recorder()
-  const session = new WriteSession('host/1', 1)
-  const { write, again } = await sentTwice(session, wire, RANGE)
-  const beside = session.write({ start: 4096, end: 8192 }, (io) => io(PORT), wire.send)
-  await settled()
-  again()
-  wire.sent[2]!.resolve()
-  await settled()
-  const after = session.write({ start: 0, end: 4096 }, (io) => io(PORT), wire.send)
-  const elsewhere = session.write({ start: 8192, end: 12288 }, (io) => io(PORT), wire.send)
-  await settled()
-  expect(wire.sent.map(({ range }) => range.start)).toEqual([0, 4096, 0, 8192])
-  wire.sent[1]!.resolve()
-  await beside
-  await settled()
-  expect(wire.sent[4]!.range).toEqual({ start: 0, end: 4096 })
-  wire.sent[4]!.resolve()
-  await write
-  await settled()
-  expect(wire.sent[5]!.attempt.number).toBe(3)
-  wire.sent[5]!.resolve()
-  wire.sent[3]!.resolve()
-  await Promise.all([after, elsewhere])
-})
-
-test('of two that are sent again, the later one waits', async () => {
-  const wire = recorder()
-  const session = new WriteSession('host/1', 1)
-  const one = await sentTwice(session, wire, RANGE)
-  const two = await sentTwice(session, wire, RANGE)
-  two.again()
-  one.again()
-  wire.sent[2]!.resolve()
-  wire.sent[3]!.resolve()
-  await settled()
-  expect(wire.sent.slice(4).map(({ attempt }) => attempt.number)).toEqual([1])
-  wire.sent[4]!.resolve()
-  // What the first has written is not the second's to write any more.
-  await Promise.all([one.write, two.write])
-  expect(wire.sent).toHaveLength(5)
-})
-
-test('many writes that are answered leave nothing behind, and are known to one that is not', async () => {
-  const wire = recorder()
-  const session = new WriteSession('host/1', 1)
-  const { write, again } = await sentTwice(session, wire, { start: 0, end: 3_000 })
-  for (let at = 0; at < 2_999; at++) {
-    const done = session.write({ start: at, end: at + 1 }, (io) => io(PORT), wire.send)
-    await Promise.resolve()
-    wire.sent.at(-1)!.resolve()
-    await done
-  }
-  again()
-  wire.sent.at(-1)!.resolve()
-  await settled()
-  expect(wire.sent.at(-1)!.range).toEqual({ start: 2_999, end: 3_000 })
-  wire.sent.at(-1)!.resolve()
-  await write
+  await Promise.all(writes)
+  expect(sent).toHaveLength(300)
 })
