@@ -289,6 +289,7 @@ export class EmbeddedCluster implements Cluster {
     if ((await this.world.catalog.get(keys.node(node))) !== undefined) {
       await this.leader(node).whileUp((cvm) => cvm.curator.drainNode(node))
     }
+    await this.hostFiles.leave(node)
     await this.openDisks.leave(node, () => this.leader(node).path)
     await member.stop()
     await removeNodeRecord(this.world.catalog, node)

@@ -51,6 +51,14 @@ export class HostFiles {
     for (const one of opened) if (one.status === 'fulfilled') await one.value.close()
   }
 
+  /** The node goes, and its host with it: another that gets its name has file systems of its own. */
+  async leave(node: NodeId): Promise<void> {
+    const leaving = [...this.opening].filter(([key]) => key.startsWith(`${node}/`))
+    for (const [key] of leaving) this.opening.delete(key)
+    const opened = await Promise.allSettled(leaving.map(([, opening]) => opening))
+    for (const one of opened) if (one.status === 'fulfilled') await one.value.close()
+  }
+
   /** The file system of an exported container on a host. `NOT_FOUND`. */
   fileSystem(node: NodeId, path: HostPath, container: string): Promise<HostFileSystem> {
     if (this.closed) return Promise.reject(new HitherError('CLUSTER_CLOSED', 'the cluster is closed'))
