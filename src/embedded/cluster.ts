@@ -56,6 +56,8 @@ import type { World } from './world.ts'
 
 const EVENTS_QUEUED_MAX = 4096
 const HAND_OVER_TIMEOUT_MS = 30_000
+/** Longest time that the end of a scan waits for CVMs to tell each other what they have free. Milliseconds. */
+const TELL_MS = 500
 
 /** Opens, or creates, a cluster at `memory:` or `file:DIR`. */
 export async function openEmbedded(
@@ -318,11 +320,21 @@ export class EmbeddedCluster implements Cluster {
     return report
   }
 
-  /** Whoever waited for a scan counts on the space that it got back: each CVM hears at once what the others have free. */
+  /**
+   * Whoever waited for a scan counts on the space that it got back: each CVM hears at once what the others have free. One
+   * that stands still, or dies, is not waited for.
+   */
   private async tellSpace(): Promise<void> {
-    const cvms = [...this.members.values()].flatMap(({ cvm }) => (cvm === undefined ? [] : [cvm]))
-    await Promise.allSettled(cvms.map((cvm) => cvm.space.publish()))
-    await Promise.allSettled(cvms.map((cvm) => cvm.membership.hearUsage()))
+    const told = this.everyCvm((cvm) => cvm.space.publish())
+    const heard = told.then(() => this.everyCvm((cvm) => cvm.membership.hearUsage()))
+    const patience = new AbortController()
+    await Promise.race([heard, this.world.clock.sleep(TELL_MS, patience.signal).catch(() => {})])
+    patience.abort()
+  }
+
+  /** Does `work` on every CVM that is up; whatever comes of it. */
+  private async everyCvm(work: (cvm: Cvm) => Promise<void>): Promise<void> {
+    await Promise.allSettled([...this.members.values()].map((member) => member.whileUp(work)))
   }
 
   path(node: NodeId): StoragePath {
