@@ -205,16 +205,21 @@ export class Administration {
 
   /** The VM runs on `to` from now on; its vDisks are handed over. Returns where it ran. */
   async migrateVm(name: string, to: NodeId): Promise<NodeId> {
-    await this.member(to)
+    const takes = await this.taking(to)
     const entry = await this.catalog.get(keys.vm(name))
     if (entry === undefined) throw new HitherError('NOT_FOUND', `there is no VM ${name}`)
     const vm = decodeRecord<VmRecord>(entry.value)
     const next: VmRecord = { ...vm, node: to }
     const result = await this.catalog.commit({
-      when: [{ key: entry.key, revision: entry.revision }],
+      when: [{ key: entry.key, revision: entry.revision }, takes],
       put: [{ key: entry.key, value: encodeRecord(next) }],
     })
-    if (!result.ok) throw new HitherError('CONFLICT', `VM ${name} was moved by somebody else meanwhile`)
+    if (!result.ok) {
+      throw new HitherError(
+        'CONFLICT',
+        `VM ${name} was moved by somebody else meanwhile, or ${to} has changed`,
+      )
+    }
     const vdisks = (await this.catalog.list('vdisk/'))
       .map((item) => decodeRecord<VDiskRecord>(item.value))
       .filter((record) => record.vm === name)
@@ -232,10 +237,17 @@ export class Administration {
     return { value: decodeRecord<VDiskRecord>(entry.value), revision: entry.revision }
   }
 
-  async member(node: NodeId): Promise<NodeRecord> {
+  /**
+   * The node takes VMs and vDisks: a condition for the commit that puts one there, since a drain that begins meanwhile
+   * would miss it, and leave it on a node that is gone. `NOT_FOUND`, `CONFLICT`.
+   */
+  async taking(node: NodeId): Promise<Pick<CatalogEntry, 'key' | 'revision'>> {
     const entry = await this.catalog.get(keys.node(node))
     if (entry === undefined) throw new HitherError('NOT_FOUND', `there is no node ${node}`)
-    return decodeRecord<NodeRecord>(entry.value)
+    if (decodeRecord<NodeRecord>(entry.value).state !== 'member') {
+      throw new HitherError('CONFLICT', `${node} is being drained, and takes nothing new`)
+    }
+    return { key: entry.key, revision: entry.revision }
   }
 
   private async cloneSnapshot(
@@ -277,7 +289,7 @@ export class Administration {
       )
     }
     const node = vmNode ?? options.node ?? (await this.leastLoaded())
-    await this.member(node)
+    const takes = await this.taking(node)
     const id = await this.ids.vdisk()
     const record: VDiskRecord = {
       id,
@@ -291,6 +303,7 @@ export class Administration {
     const result = await this.catalog.commit({
       when: [
         { key: keys.name(name), revision: 0 },
+        takes,
         ...(newVm ? [{ key: keys.vm(options.vm!), revision: 0 }] : []),
         ...when,
       ],

@@ -1,5 +1,5 @@
 /** What file systems change in the catalog, each as one transaction: their files disks, and the vDisks of files. */
-import { HitherError } from '../base/errors.ts'
+import { codeOf, HitherError } from '../base/errors.ts'
 import { type NodeId, VDISK_BYTES_MAX, type VDiskId } from '../base/units.ts'
 import {
   type ContainerRecord,
@@ -73,7 +73,7 @@ export class FileAdministration {
   /**
    * The home of a vDisk without a VM follows the host that uses it, and the vDisk with it. `false` when it has followed
    * another too short a time ago: each move doubles the time until the next, so that two hosts that use one vDisk do
-   * not tear it to and fro. What was long ago does not count.
+   * not tear it to and fro. What was long ago does not count. Also `false` when the host's node is being drained.
    */
   async follow(id: VDiskId, node: NodeId, now: number): Promise<boolean> {
     const entry = await this.deps.catalog.get(keys.vdisk(id))
@@ -83,11 +83,14 @@ export class FileAdministration {
     const { at, times } = record.followed ?? { at: 0, times: 0 }
     const holdMs = times === 0 ? 0 : Math.min(FOLLOW_HOLD_MS * 2 ** (times - 1), FOLLOW_HOLD_MS_MAX)
     if (now - at < holdMs) return false
-    await this.deps.administration.member(node)
+    const takes = await this.deps.administration.taking(node).catch((error: unknown) => {
+      if (codeOf(error) !== 'CONFLICT') throw error
+    })
+    if (takes === undefined) return false
     const recent = now - at < holdMs * FOLLOW_FORGOTTEN ? times : 0
     const next: VDiskRecord = { ...record, node, followed: { at: now, times: recent + 1 } }
     const result = await this.deps.catalog.commit({
-      when: [{ key: entry.key, revision: entry.revision }],
+      when: [{ key: entry.key, revision: entry.revision }, takes],
       put: [{ key: entry.key, value: encodeRecord(next) }],
     })
     if (result.ok) await this.deps.handOver(id, node)
