@@ -12,6 +12,7 @@
  * directory (directory.ts), copies (sealed.ts, copies.ts), errors of unknown kind.
  */
 import { asHitherError } from '../base/errors.ts'
+import type { EgroupId } from '../base/units.ts'
 import { copyFaults } from './check/copies.ts'
 import { DirectoryCheck } from './check/directory.ts'
 import { MoveCheck } from './check/moves.ts'
@@ -117,6 +118,8 @@ class Run {
   private readonly plan: Plan
   /** Devices are damaged: copies may be gone. */
   private readonly damage: boolean
+  /** Egroups of which some copy was completed from a partial one. */
+  private readonly localised = new Set<EgroupId>()
   private readonly sim: SimCluster
   private readonly tally: Tally
   private readonly report: (what: string) => void
@@ -162,7 +165,7 @@ class Run {
     })
     // Damage takes copies away, too: a lost write may be that of the table that knows of one.
     this.every(COPIES_LOOK_MS, () => {
-      grownCopies(sim).forEach(report)
+      grownCopies(sim, this.localised).forEach(report)
       if (!this.damage) copyFaults(sim, directory, roots).forEach(report)
     })
     const deps = { loop, random: world.chance(5), tally, onViolation: report }
@@ -301,6 +304,7 @@ class Run {
         const { at: _at, time: _time, type, ...rest } = event
         this.trace(`${at(this.sim)} ${type} ${JSON.stringify(rest)}`)
       }
+      if (event.type === 'localised') this.localised.add(event.egroup)
       if (event.type === 'cvm-started' && event.lostCopies > 0 && !this.damage) {
         this.report(
           `copies: ${event.node} started without ${event.lostCopies} copies that it had acknowledged`,
