@@ -11,6 +11,7 @@
  *   root/<id>          RootRecord         map root and replay position, from the last checkpoint
  *   snapshot/<id>/<n>  SnapshotRecord     a kept root
  *   egroup/<hex8>      EgroupRecord       the directory
+ *   listing/<id>       egroup id          the one that the owner put into the directory last
  *   next/egroup, next/vdisk               id allocation
  *   lease/<node>       LeaseRecord        alive (under the node's lease, not durable)
  *   usage/<node>       UsageRecord        space (under the node's lease, not durable)
@@ -155,6 +156,7 @@ export const keys = {
   root: (id: VDiskId) => `root/${id}`,
   snapshot: (id: VDiskId, name: string) => `snapshot/${id}/${name}`,
   snapshots: (id: VDiskId) => `snapshot/${id}/`,
+  listing: (id: VDiskId) => `listing/${id}`,
   egroup: (id: EgroupId) => `egroup/${id.toString(16).padStart(8, '0')}`,
   lease: (id: NodeId) => `lease/${id}`,
   usage: (id: NodeId) => `usage/${id}`,

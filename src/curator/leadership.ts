@@ -1,6 +1,7 @@
 /**
  * At most one Curator at work: the key `leader/curator`, under the lease of the CVM that works. It vanishes with its
- * holder. It saves double work and keeps two reclaims apart; nothing depends on it alone, since participants know the
+ * holder, and is marked idle, not removed, at the end of the work: a claim that the catalog applies long after it was
+ * made again must find that the key has changed. It saves double work and keeps two reclaims apart; nothing depends on it alone, since participants know the
  * run they take part in, and every change of the directory is a compare-and-set.
  */
 import { codeOf } from '../base/errors.ts'
@@ -13,13 +14,15 @@ const LEADER_KEY = 'leader/curator'
 
 interface LeaderRecord {
   readonly incarnation: string
+  /** Its work is done: anybody may be the next. */
+  readonly idle?: true
 }
 
 /** Attempts while the catalog does not answer; each takes as long as its client waits. */
 const ATTEMPTS = 3
 
 /**
- * Runs `work` as the leader; `CONFLICT` when another CVM is it. One call at a time. When the key cannot be taken away at
+ * Runs `work` as the leader; `CONFLICT` when another CVM is it. One call at a time. When the key cannot be marked at
  * the end, it goes with the lease, or with the next call of this CVM.
  */
 export async function asLeader<T>(
@@ -38,24 +41,29 @@ export async function asLeader<T>(
 }
 
 async function claim(catalog: Catalog, incarnation: string): Promise<void> {
-  const record: LeaderRecord = { incarnation }
-  const { ok } = await catalog.commit({
-    when: [{ key: LEADER_KEY, revision: 0 }],
-    put: [{ key: LEADER_KEY, value: encodeRecord(record), lease: incarnation }],
-  })
-  if (ok) return
-  const entry = await catalog.get(LEADER_KEY)
-  const holder = entry === undefined ? 'another CVM' : decodeRecord<LeaderRecord>(entry.value).incarnation
-  if (holder !== incarnation) throw putOff(`a Curator is at work already: ${holder}`)
+  for (;;) {
+    const entry = await catalog.get(LEADER_KEY)
+    const leader = entry === undefined ? undefined : decodeRecord<LeaderRecord>(entry.value)
+    if (leader !== undefined && !leader.idle) {
+      if (leader.incarnation === incarnation) return
+      throw putOff(`a Curator is at work already: ${leader.incarnation}`)
+    }
+    if (await put(catalog, entry?.revision ?? 0, { incarnation })) return
+  }
 }
 
 async function release(catalog: Catalog, incarnation: string): Promise<void> {
   const entry = await catalog.get(LEADER_KEY)
   if (entry === undefined || decodeRecord<LeaderRecord>(entry.value).incarnation !== incarnation) return
-  await catalog.commit({
-    when: [{ key: LEADER_KEY, revision: entry.revision }],
-    remove: [LEADER_KEY],
+  await put(catalog, entry.revision, { incarnation, idle: true })
+}
+
+async function put(catalog: Catalog, revision: number, record: LeaderRecord): Promise<boolean> {
+  const { ok } = await catalog.commit({
+    when: [{ key: LEADER_KEY, revision }],
+    put: [{ key: LEADER_KEY, value: encodeRecord(record), lease: record.incarnation }],
   })
+  return ok
 }
 
 /** Both steps bear to be repeated on top of an attempt that was applied unheard. */

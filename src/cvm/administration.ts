@@ -101,6 +101,7 @@ export class Administration {
         keys.vdisk(id),
         keys.owner(id),
         keys.root(id),
+        keys.listing(id),
         ...snapshots.map((snapshot) => snapshot.key),
       ],
     })

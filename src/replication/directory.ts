@@ -17,6 +17,8 @@ import { assertOwned, type OwnerGuard, ownerCondition } from './owner-guard.ts'
 export class Directory {
   private readonly catalog: Catalog
   private readonly view: RecordsView<EgroupRecord>
+  /** Revisions of `listing/<stream>`, by ownership of the stream; not there: the catalog has to be asked. */
+  private readonly listings = new WeakMap<OwnerGuard, number>()
 
   private constructor(catalog: Catalog, view: RecordsView<EgroupRecord>) {
     this.catalog = catalog
@@ -61,30 +63,37 @@ export class Directory {
     return found.sort((a, b) => a.entry.value.order - b.entry.value.order)
   }
 
-  /** Adds egroups. `STALE_GENERATION` when the guard does not hold any more. */
-  async add(records: ReadonlyMap<EgroupId, EgroupRecord>, guard: OwnerGuard): Promise<void> {
-    const ids = [...records.keys()]
-    const [first] = ids
-    if (first === undefined) return
-    const transaction = {
-      when: [ownerCondition(guard), ...ids.map((id) => ({ key: keys.egroup(id), revision: 0 }))],
-      put: [...records].map(([id, record]) => ({ key: keys.egroup(id), value: encodeRecord(record) })),
-    }
+  /**
+   * Adds an egroup. `STALE_GENERATION` when the guard does not hold any more.
+   *
+   * That its id is not there does not tell an attempt made again from one that is late: an egroup that was added and
+   * reclaimed would be listed again, without a copy. So each addition changes `listing/<stream>`, and all attempts at it
+   * are conditional on its revision: one of them goes in.
+   */
+  async add(egroup: EgroupId, record: EgroupRecord, guard: OwnerGuard): Promise<void> {
+    const key = keys.egroup(egroup)
+    const listing = keys.listing(guard.stream)
     for (;;) {
+      const revision = this.listings.get(guard) ?? (await this.catalog.get(listing))?.revision ?? 0
+      this.listings.delete(guard)
       try {
-        const result = await this.catalog.commit(transaction)
+        const result = await this.catalog.commit({
+          when: [ownerCondition(guard), { key: listing, revision }, { key, revision: 0 }],
+          put: [
+            { key: listing, value: encodeRecord(egroup) },
+            { key, value: encodeRecord(record) },
+          ],
+        })
         if (result.ok) {
-          for (const [id, record] of records) this.view.learn(keys.egroup(id), record, result.revision)
+          this.listings.set(guard, result.revision)
+          this.view.learn(key, record, result.revision)
           return
         }
       } catch (error) {
         if (codeOf(error) !== 'TIMEOUT') throw error
       }
-      // Ids are never used twice: what is there is what an attempt without an answer has put there, all of it at once.
-      if ((await this.refresh(first)) !== undefined) {
-        await Promise.all(ids.map((id) => this.refresh(id)))
-        return
-      }
+      // Ids are never used twice: what is there is what an attempt without an answer has put there.
+      if ((await this.refresh(egroup)) !== undefined) return
       await assertOwned(this.catalog, guard)
     }
   }

@@ -303,7 +303,7 @@ export class StreamWriter {
           listed: false,
         }
         try {
-          await this.deps.directory.add(new Map([[egroup, record]]), this.guard)
+          await this.deps.directory.add(egroup, record, this.guard)
         } catch (error) {
           // It may be listed all the same, now or later.
           this.seals.failed(group, error)

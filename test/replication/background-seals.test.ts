@@ -60,7 +60,7 @@ function group(offset: number, listed: boolean): WrittenEgroup {
 }
 
 test('a seal that the catalog did not answer is made with the next retry', async () => {
-  await directory.add(new Map([[9, RECORD]]), guard)
+  await directory.add(9, RECORD, guard)
   cut = true
   seals.start(group(4096, true))
   await seals.settled()
@@ -90,7 +90,7 @@ test('an egroup that is listed after its writer gave it up is sealed empty', asy
 
 test('a deposed owner seals nothing later', async () => {
   seals.failed(group(4096, true), new HitherError('STALE_GENERATION', 'another CVM owns it'))
-  await directory.add(new Map([[9, RECORD]]), guard)
+  await directory.add(9, RECORD, guard)
   seals.retry()
   await seals.settled()
   expect(await directory.refresh(9)).toMatchObject({ value: { state: 'open' } })

@@ -41,17 +41,32 @@ describe('Directory', () => {
 
   it.each(['answer', 'request'] as const)('adds an egroup once when the %s was lost', async (loss) => {
     lossy.losses.push(loss)
-    await directory.add(new Map([[9, RECORD]]), guard)
+    await directory.add(9, RECORD, guard)
     expect(lossy.applied).toBe(1)
     expect(directory.record(9)).toEqual(RECORD)
     const entry = await server.client('b').get(keys.egroup(9))
     expect(directory.get(9)?.revision).toBe(entry?.revision)
   })
 
+  it('does not list an egroup again when a late attempt arrives after it was reclaimed', async () => {
+    lossy.losses.push('late', 'late')
+    await directory.add(9, RECORD, guard)
+    expect(await directory.remove(9, directory.get(9)!.revision)).toBe(true)
+    expect(await lossy.arrive()).toEqual([false, false])
+    expect(await server.client('b').get(keys.egroup(9))).toBeUndefined()
+  })
+
+  it('adds two egroups of one stream at the same time', async () => {
+    lossy.losses.push('answer')
+    await Promise.all([directory.add(9, RECORD, guard), directory.add(10, { ...RECORD, order: 2 }, guard)])
+    expect([...directory.all()].map(([egroup]) => egroup).sort()).toEqual([10, 9])
+    expect(lossy.applied).toBe(2)
+  })
+
   it('tells a deposed owner that it may not add, also when the first attempt was lost', async () => {
     lossy.losses.push('request')
     await takeOver()
-    const added = directory.add(new Map([[9, RECORD]]), guard)
+    const added = directory.add(9, RECORD, guard)
     await expect(added).rejects.toMatchObject({ code: 'STALE_GENERATION' })
     expect(directory.record(9)).toBeUndefined()
   })
@@ -60,7 +75,7 @@ describe('Directory', () => {
     'answer',
     'request',
   ] as const)('updates once when the %s was lost, and again after', async (loss) => {
-    await directory.add(new Map([[9, RECORD]]), guard)
+    await directory.add(9, RECORD, guard)
     lossy.applied = 0
     lossy.losses.push(loss)
     let changes = 0
@@ -75,14 +90,14 @@ describe('Directory', () => {
   })
 
   it('does not update for a deposed owner whose commit was not answered', async () => {
-    await directory.add(new Map([[9, RECORD]]), guard)
+    await directory.add(9, RECORD, guard)
     await takeOver()
     lossy.losses.push('request')
     await expect(directory.update(9, seal, guard)).rejects.toMatchObject({ code: 'STALE_GENERATION' })
   })
 
   it('keeps on when an egroup of a deleted vDisk was changed by somebody else meanwhile', async () => {
-    await directory.add(new Map([[9, RECORD]]), guard)
+    await directory.add(9, RECORD, guard)
     const other = server.client('b')
     await other.commit({ remove: [keys.owner(STREAM)] })
     await directory.refresh(9)
@@ -92,7 +107,7 @@ describe('Directory', () => {
   })
 
   it('says TIMEOUT when the catalog cannot be read either', async () => {
-    await directory.add(new Map([[9, RECORD]]), guard)
+    await directory.add(9, RECORD, guard)
     server.faults.isolate('a')
     await expect(directory.update(9, seal, guard)).rejects.toMatchObject({ code: 'TIMEOUT' })
     server.faults.heal('a')

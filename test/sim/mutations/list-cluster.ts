@@ -80,8 +80,8 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     name: 'directory-ignores-owner',
     breaks: 'a deposed owner changes nothing: the guard of ownership is left out',
     file: 'replication/directory.ts',
-    find: 'when: [ownerCondition(guard), ...ids.map(',
-    replace: 'when: [...ids.map(',
+    find: 'when: [ownerCondition(guard), { key: listing',
+    replace: 'when: [{ key: listing',
     also: [
       {
         file: 'replication/directory.ts',
@@ -89,6 +89,15 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
         replace: '],',
       },
     ],
+    given: [LATE_COMMITS],
+    runs: { scenario: 'network' },
+  },
+  {
+    name: 'egroup-listed-late',
+    breaks: 'of the attempts to list an egroup one goes in',
+    file: 'replication/directory.ts',
+    find: ', { key: listing, revision }, ',
+    replace: ', ',
     given: [LATE_COMMITS],
     runs: { scenario: 'network' },
   },
