@@ -245,8 +245,10 @@ export class OwnedVDisk {
         levels: root.levels,
         mappedBlocks: root.mappedBlocks,
       }
+      // Applied after a reclaim that did not know of it, it would keep a root whose slots are gone.
+      const sameRoot = await this.roots.condition()
       const result = await this.services.catalog.commit({
-        when: [this.ownerCondition(), { key, revision: 0 }],
+        when: [this.ownerCondition(), sameRoot, { key, revision: 0 }],
         put: [{ key, value: encodeRecord(record) }],
       })
       if (!result.ok) {

@@ -56,6 +56,15 @@ export class RootWriter {
     }
   }
 
+  /**
+   * For `when` of a commit that must not outlive the root that is in the catalog now: the next checkpoint, and so every
+   * reclaim, breaks it. One call at a time, and none during `put`.
+   */
+  async condition(): Promise<{ key: string; revision: number }> {
+    this.revision ??= (await this.read()).revision
+    return { key: this.key, revision: this.revision }
+  }
+
   private async read(): Promise<CatalogEntry> {
     const entry = await this.catalog.get(this.key)
     if (entry === undefined) throw deposed(this.guard)

@@ -100,3 +100,17 @@ test('a deposed owner puts nothing', async () => {
   await expect(roots.put(rootAt(2))).rejects.toMatchObject({ code: 'STALE_GENERATION' })
   expect(await stored()).toEqual(rootAt(1))
 })
+
+test('a commit on the condition of a root does not outlive it', async () => {
+  const roots = new RootWriter(client, guard)
+  const key = keys.snapshot(VDISK, 'kept')
+  const snapshot = async () => ({
+    when: [await roots.condition(), { key, revision: 0 }],
+    put: [{ key, value: encodeRecord({}) }],
+  })
+  const late = await snapshot()
+  await roots.put(rootAt(2))
+  const timely = await snapshot()
+  expect(await client.commit(late)).toMatchObject({ ok: false })
+  expect(await client.commit(timely)).toMatchObject({ ok: true })
+})

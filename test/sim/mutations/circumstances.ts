@@ -35,15 +35,10 @@ export const SLOW_MARK: Edit = {
  * One commit of a CVM in ten stands on its way until its client has given up on it, and arrives behind later ones: as on a
  * connection that comes to life again.
  */
-export const LATE_COMMITS: Edit = {
-  file: 'platform/sim/sim-catalog-client.ts',
-  find: '    const answer = outcomeOf(() => call.serve(server, call))\n',
-  replace:
-    "    if (!call.repeats && this.name !== 'hosts' && drawUnit(random) < 0.1) {\n" +
-    '      const lateMs = timing.timeoutMs + 8_000 * drawUnit(random)\n' +
-    '      this.#world.loop.after(lateMs, () => outcomeOf(() => call.serve(server, call)))\n' +
-    '      return\n    }\n    const answer = outcomeOf(() => call.serve(server, call))\n',
-}
+export const LATE_COMMITS: Edit = lateCommits(8_000)
+
+/** As `LATE_COMMITS`, so late that what they were about may have come and gone. */
+export const VERY_LATE_COMMITS: Edit = lateCommits(90_000)
 
 /** A checkpoint for every 128 KiB of log: many commits of roots, and many pages in the log. */
 export const FREQUENT_CHECKPOINTS: Edit = {
@@ -101,4 +96,30 @@ export const SLOW_REBUILDS: Edit = {
   file: 'curator/curator.ts',
   find: 'BACKGROUND_BYTES_PER_SECOND = 128 * MiB',
   replace: 'BACKGROUND_BYTES_PER_SECOND = MiB',
+}
+
+/** Disks shrink and grow all the time. */
+export const RESTLESS_SIZES: readonly Edit[] = [
+  {
+    file: 'sim/workload/library.ts',
+    find: 'await this.step(pick(random, STEPS))',
+    replace: "await this.step(random.below(4) > 0 ? 'resize' : pick(random, STEPS))",
+  },
+  {
+    file: 'sim/workload/library.ts',
+    find: 'await loop.sleep(random.below(2 * EVERY_MS))',
+    replace: 'await loop.sleep(random.below(EVERY_MS / 2))',
+  },
+]
+
+function lateCommits(mostMs: number): Edit {
+  return {
+    file: 'platform/sim/sim-catalog-client.ts',
+    find: '    const answer = outcomeOf(() => call.serve(server, call))\n',
+    replace:
+      "    if (!call.repeats && this.name !== 'hosts' && drawUnit(random) < 0.1) {\n" +
+      `      const lateMs = timing.timeoutMs + ${mostMs} * drawUnit(random)\n` +
+      '      this.#world.loop.after(lateMs, () => outcomeOf(() => call.serve(server, call)))\n' +
+      '      return\n    }\n    const answer = outcomeOf(() => call.serve(server, call))\n',
+  }
 }

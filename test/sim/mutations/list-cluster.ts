@@ -1,6 +1,7 @@
 /** Bugs in who may do what: leases, ownership, the directory, placement, rebuild, moves, reclaim. */
 import {
   EAGER_COMPLETION,
+  FREQUENT_CHECKPOINTS,
   LATE_COMMITS,
   LATE_DOUBLES,
   RESTLESS_TIERS,
@@ -8,6 +9,7 @@ import {
   SLOW_MOVES,
   SLOW_REBUILDS,
   SLOW_RECLAIM,
+  VERY_LATE_COMMITS,
 } from './circumstances.ts'
 import type { Mutation } from './mutation.ts'
 
@@ -98,7 +100,16 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     file: 'replication/directory.ts',
     find: ', { key: listing, revision }, ',
     replace: ', ',
-    given: [LATE_COMMITS],
+    given: [VERY_LATE_COMMITS],
+    runs: { scenario: 'network' },
+  },
+  {
+    name: 'snapshot-listed-late',
+    breaks: 'a snapshot is listed only while its root is the newest',
+    file: 'vdisk/owned-vdisk.ts',
+    find: 'when: [this.ownerCondition(), sameRoot, {',
+    replace: 'when: [this.ownerCondition(), {',
+    given: [LATE_COMMITS, FREQUENT_CHECKPOINTS],
     runs: { scenario: 'network' },
   },
   {

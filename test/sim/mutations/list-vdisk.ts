@@ -1,5 +1,5 @@
 /** Bugs between a client's request and the log: map, checkpoint, reduction, cache, partial blocks. */
-import { FORCED_COLLISIONS, FREQUENT_CHECKPOINTS, LATE_COMMITS } from './circumstances.ts'
+import { FORCED_COLLISIONS, FREQUENT_CHECKPOINTS, LATE_COMMITS, RESTLESS_SIZES } from './circumstances.ts'
 import type { Mutation } from './mutation.ts'
 
 export const VDISK_MUTATIONS: readonly Mutation[] = [
@@ -128,5 +128,6 @@ export const VDISK_MUTATIONS: readonly Mutation[] = [
     file: 'vdisk/owned-vdisk.ts',
     find: '      await this.writes.erase(size, old - size, true)\n',
     replace: '',
+    given: RESTLESS_SIZES,
   },
 ]

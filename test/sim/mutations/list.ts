@@ -9,12 +9,14 @@ import {
   FREQUENT_CHECKPOINTS,
   LATE_COMMITS,
   LATE_DOUBLES,
+  RESTLESS_SIZES,
   RESTLESS_TIERS,
   SLOW_MARK,
   SLOW_MOVES,
   SLOW_REBUILDS,
   SLOW_RECLAIM,
   SLOW_SYNC,
+  VERY_LATE_COMMITS,
 } from './circumstances.ts'
 import { CLUSTER_MUTATIONS } from './list-cluster.ts'
 import { LOG_MUTATIONS } from './list-log.ts'
@@ -34,6 +36,13 @@ export const CONTROLS: readonly Mutation[] = [
     [LATE_COMMITS, FREQUENT_CHECKPOINTS],
     'network',
   ),
+  control(
+    'very-late-commits',
+    'a commit that was given up on arrives minutes later',
+    [VERY_LATE_COMMITS],
+    'network',
+  ),
+  control('restless-sizes', 'disks shrink and grow all the time', RESTLESS_SIZES),
   control('late-doubles', 'frames come twice, the second long after the first', [LATE_DOUBLES], 'crashes'),
   control(
     'eager-completion',
