@@ -1,6 +1,7 @@
 /** Events of the cluster as lines: for people, and as JSON objects for programs. */
 import type { ClusterEvent, CuratorReport } from '../api.ts'
 import { formatBytes } from '../base/format-bytes.ts'
+import { describeDisk } from '../base/hidden-disks.ts'
 import { formatCount, formatDuration } from './format.ts'
 
 /** One JSON object whose `event` is the type; the same from `start --json` and `events --json`. */
@@ -30,9 +31,9 @@ export function describeEvent(event: ClusterEvent): string {
     case 'path-switched':
       return `host ${event.host}: ${event.from} to ${event.to}`
     case 'takeover':
-      return `${event.vdisk}: ${event.from} to ${event.to} in ${formatDuration(event.tookMs)} (${formatCount(event.replayedFrames)} frames replayed, generation ${event.generation})`
+      return `${describeDisk(event.vdisk)}: ${event.from} to ${event.to} in ${formatDuration(event.tookMs)} (${formatCount(event.replayedFrames)} frames replayed, generation ${event.generation})`
     case 'handover':
-      return `${event.vdisk}: ${event.from} to ${event.to} in ${formatDuration(event.tookMs)} (generation ${event.generation})`
+      return `${describeDisk(event.vdisk)}: ${event.from} to ${event.to} in ${formatDuration(event.tookMs)} (generation ${event.generation})`
     case 'vm-migrated':
       return `${event.vm}: ${event.from} to ${event.to}`
     case 'egroup-sealed-on-failure':

@@ -11,6 +11,7 @@ import type {
   VDiskOptions,
 } from '../api.ts'
 import { HitherError } from '../base/errors.ts'
+import { isHiddenDisk } from '../base/hidden-disks.ts'
 import { type NodeId, TiB, VBLOCK_BYTES, VDISK_BYTES_MAX, type VDiskId } from '../base/units.ts'
 import { IdAllocator } from '../cluster/ids.ts'
 import { compareNodes } from '../cluster/membership.ts'
@@ -27,7 +28,6 @@ import {
   type VDiskRecord,
   type VmRecord,
 } from '../cluster/records.ts'
-import { isHiddenDisk } from '../files/disks.ts'
 import type { Catalog, CatalogEntry, Random } from '../platform/types.ts'
 import { PAGE_ENTRIES } from '../vdisk/page-map.ts'
 import { checkExport } from './export-options.ts'

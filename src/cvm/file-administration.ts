@@ -1,5 +1,6 @@
 /** What file systems change in the catalog, each as one transaction: their files disks, and the vDisks of files. */
 import { codeOf, HitherError } from '../base/errors.ts'
+import { filesDiskName } from '../base/hidden-disks.ts'
 import { type NodeId, VDISK_BYTES_MAX, type VDiskId } from '../base/units.ts'
 import {
   type ContainerRecord,
@@ -8,7 +9,6 @@ import {
   keys,
   type VDiskRecord,
 } from '../cluster/records.ts'
-import { filesDiskName } from '../files/disks.ts'
 import type { Catalog } from '../platform/types.ts'
 import type { Administration } from './administration.ts'
 

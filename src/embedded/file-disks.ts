@@ -12,9 +12,9 @@ import type {
   WriteOptions,
 } from '../api.ts'
 import { HitherError } from '../base/errors.ts'
+import { followPath } from '../base/file-tree.ts'
+import { fileDiskPrefix } from '../base/hidden-disks.ts'
 import type { NodeId, VDiskId } from '../base/units.ts'
-import { fileDiskPrefix } from '../files/disks.ts'
-import { ROOT_ID } from '../files/limits.ts'
 import { readable } from '../files/names.ts'
 import type { HostFileSystem } from './host-file-system.ts'
 
@@ -89,12 +89,14 @@ export class FileDisks {
       throw new HitherError('NOT_FOUND', `there is no vDisk ${name}`)
     }
     const files = await this.deps.fileSystem(node, container)
-    let directory = ROOT_ID
-    for (const part of path) directory = (await files.lookup(directory, Buffer.from(part))).file.id
+    const directory = await followPath(
+      files,
+      path.map((part) => Buffer.from(part)),
+    )
     const lastName = Buffer.from(last)
-    const { file } = await files.lookup(directory, lastName)
+    const { file } = await files.lookup(directory.id, lastName)
     if (file.type === 'directory') throw new HitherError('IS_DIRECTORY', `${name} is a directory`)
-    return { files, directory, last: lastName, file: file.id }
+    return { files, directory: directory.id, last: lastName, file: file.id }
   }
 }
 

@@ -23,6 +23,7 @@ import type {
   WriteOptions,
 } from '../api.ts'
 import { codeOf, HitherError } from '../base/errors.ts'
+import { forgetOldest } from '../base/oldest.ts'
 import type { NodeId, VDiskId } from '../base/units.ts'
 import type { HostPath } from '../cvm/host-path.ts'
 import { decodeAnswer, encodeRequest } from '../files/files-wire.ts'
@@ -338,7 +339,7 @@ export class HostFileIo {
       disk: this.deps.openDisk(place.vdisk, () => known.place.capacity),
     }
     this.known.set(file, known)
-    if (this.known.size > KNOWN_MAX) this.forget(this.known.keys().next().value!)
+    void forgetOldest(this.known, KNOWN_MAX)?.disk.close()
     return known
   }
 

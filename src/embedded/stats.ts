@@ -1,12 +1,12 @@
 /** `stats()` and `status()`: one look at all nodes of an embedded cluster, synchronous. */
 import type { ClusterStats, ClusterStatus, DiskStatus, NodeStatus, TierStats } from '../api.ts'
+import { isHiddenDisk } from '../base/hidden-disks.ts'
 import type { NodeId, VDiskId } from '../base/units.ts'
 import { compareNodes, type Membership } from '../cluster/membership.ts'
 import { type EgroupRecord, keys, type OwnerRecord, type VDiskRecord } from '../cluster/records.ts'
 import type { RecordsView } from '../cluster/records-view.ts'
 import { vdiskInfo } from '../cvm/administration.ts'
 import type { Cvm } from '../cvm/cvm.ts'
-import { isHiddenDisk } from '../files/disks.ts'
 import type { DiskTrack } from './disk-track.ts'
 import { missingData } from './missing-data.ts'
 import type { EmbeddedNode } from './node.ts'

@@ -12,12 +12,13 @@
  * committing that the file has it; the service deletes them.
  */
 import type { FileId } from '../api.ts'
+import { ROOT_ID } from '../base/file-tree.ts'
+import { fileDiskPrefix, isHiddenDisk } from '../base/hidden-disks.ts'
 import type { VDiskId } from '../base/units.ts'
 import type { VDiskRecord } from '../cluster/records.ts'
-import { type Disks, fileDiskPrefix, isHiddenDisk } from './disks.ts'
+import type { Disks } from './disks.ts'
 import type { FileTable } from './file-table.ts'
 import { type Inode, newInode } from './inode.ts'
-import { ROOT_ID } from './limits.ts'
 import { nameOf } from './names.ts'
 
 /** Disks that become files with one commit, which has a bound. */

@@ -20,20 +20,3 @@ export interface Disks {
   /** Inside its size. */
   erase(vdisk: VDiskId, offset: number, length: number): Promise<void>
 }
-
-/** Names of vDisks that are the cluster's own start with this, and are in no listing. */
-const HIDDEN = '.'
-
-export function isHiddenDisk(name: string): boolean {
-  return name.startsWith(HIDDEN)
-}
-
-/** The vDisk that holds the file system of a container. */
-export function filesDiskName(container: string): string {
-  return `${HIDDEN}files/${container}`
-}
-
-/** All vDisks that were made for files of a container have names that start with this. */
-export function fileDiskPrefix(container: string): string {
-  return `${HIDDEN}file/${container}/`
-}

@@ -1,9 +1,6 @@
 /** Sizes of a file system, and where its parts lie in the address space of its files disk. */
 import { GiB, MiB, TiB } from '../base/units.ts'
 
-/** The root directory. */
-export const ROOT_ID = 1
-
 /** Bytes of a name, as NFS clients expect. */
 export const NAME_BYTES_MAX = 255
 /** Bytes of the target of a symbolic link (PATH_MAX of Linux). */

@@ -3,11 +3,12 @@
  * commit to the caller. Nothing here looks at who may do what.
  */
 import type { FileChanges, FileId, FileTime } from '../api.ts'
+import { ROOT_ID } from '../base/file-tree.ts'
 import type { Entry } from './directory.ts'
 import { fileError } from './file-error.ts'
 import type { FileTable } from './file-table.ts'
 import { attributesOf, type Inode, newInode } from './inode.ts'
-import { LIST_ENTRIES_MAX, ROOT_ID, TARGET_BYTES_MAX } from './limits.ts'
+import { LIST_ENTRIES_MAX, TARGET_BYTES_MAX } from './limits.ts'
 import type { Asked, FileAnswer, ListedDisk } from './messages.ts'
 import { checkFileName, isDots, readable } from './names.ts'
 

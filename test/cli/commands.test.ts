@@ -105,6 +105,17 @@ describe('vm, cvm, node, device', () => {
     expect(harness.cluster.nodes).toEqual(['node-1', 'node-2'])
   })
 
+  it('node add and node list name both doors of a host', async () => {
+    expect((await run('node', 'add')).stdout).toBe('added node-3, its door is nbd://127.0.0.1:10811\n')
+    harness.nfs = true
+    expect((await run('node', 'add')).stdout).toBe(
+      'added node-4, its doors are nbd://127.0.0.1:10812 and nfs://127.0.0.1:2052/default\n',
+    )
+    const [title, line] = (await run('node', 'list')).stdout.split('\n')
+    expect(title).toMatch(/NBD DOOR +NFS DOOR$/)
+    expect(line).toMatch(/nbd:\/\/127\.0\.0\.1:10809 +nfs:\/\/127\.0\.0\.1:2049\/default$/)
+  })
+
   it('device fail', async () => {
     expect((await run('device', 'fail', 'node-1.ssd0')).stdout).toBe('device node-1.ssd0 has failed\n')
     expect(harness.cluster.calls).toEqual([['failDevice', 'node-1.ssd0']])

@@ -76,9 +76,17 @@ export class Harness {
     return harness
   }
 
+  /** Its hosts have NFS doors, too. */
+  nfs = false
+
   doors(): HostDoors {
     return {
-      list: () => this.cluster.nodes.map((node, at) => ({ node, nbd: `nbd://127.0.0.1:${10_809 + at}` })),
+      list: () =>
+        this.cluster.nodes.map((node, at) => ({
+          node,
+          nbd: `nbd://127.0.0.1:${10_809 + at}`,
+          ...(this.nfs ? { nfs: `nfs://127.0.0.1:${2049 + at}/default` } : {}),
+        })),
       refresh: async () => {},
     }
   }

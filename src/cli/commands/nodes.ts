@@ -148,13 +148,14 @@ export function addDeviceCommands(program: Command, bind: Bind): void {
   withExample(fail, 'hither device fail node-1.ssd0')
 }
 
-/** One line per node; a failed device is red. */
+/** One line per node; a failed device is red. NFS doors have a column when there are any. */
 export function nodeTable(
   context: CommandContext,
   nodes: readonly NodeStatus[],
   doors: readonly HostDoor[],
 ): string {
   const { colors } = context
+  const files = doors.some((door) => door.nfs !== undefined)
   return formatTable(
     [
       { title: 'NODE' },
@@ -163,6 +164,7 @@ export function nodeTable(
       { title: 'PATH' },
       { title: 'DEVICES' },
       { title: 'NBD DOOR' },
+      ...(files ? [{ title: 'NFS DOOR' }] : []),
     ],
     nodes.map((node): Cell[] => {
       const door = doors.find((one) => one.node === node.node)
@@ -173,6 +175,7 @@ export function nodeTable(
         node.path === node.node ? node.path : { text: node.path, paint: colors.yellow },
         devicesCell(context, node),
         door?.nbd ?? '-',
+        ...(files ? [door?.nfs ?? '-'] : []),
       ]
     }),
     colors,
@@ -192,6 +195,7 @@ function usage(tier: TierStats): string {
 }
 
 function describeDoor(door: HostDoor): string {
-  if (door.nbd !== undefined) return `its door is ${door.nbd}`
+  const urls = [door.nbd, door.nfs].filter((url) => url !== undefined)
+  if (urls.length > 0) return `its ${urls.length === 1 ? 'door is' : 'doors are'} ${urls.join(' and ')}`
   return door.problem === undefined ? 'without a door' : `without a door: ${door.problem}`
 }

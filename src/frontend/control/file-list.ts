@@ -1,11 +1,11 @@
 /** Lists what is in a directory of an exported container, for a person: `file.list`. */
 import type { Cluster, FileAttributes, FileId, FileSystem, FileType } from '../../api.ts'
 import { HitherError } from '../../base/errors.ts'
+import { followPath } from '../../base/file-tree.ts'
 
 /** Entries in one answer; a larger tree is listed directory by directory. */
 export const FILES_LISTED_MAX = 50_000
 const PAGE_ENTRIES = 1000
-const ROOT: FileId = 1
 
 export interface ListedFile {
   /** From the directory that was asked for. Bytes that are not UTF-8 are replaced. */
@@ -34,8 +34,10 @@ export async function listFiles(
   if (host === undefined) throw new HitherError('CVM_DOWN', 'the cluster has no node')
   const files = await cluster.files(host).fileSystem(container)
   const parts = path.split('/').filter((part) => part !== '')
-  let at = await files.getAttributes(ROOT)
-  for (const part of parts) at = (await files.lookup(at.id, Buffer.from(part))).file
+  const at = await followPath(
+    files,
+    parts.map((part) => Buffer.from(part)),
+  )
   const listed: ListedFile[] = []
   if (at.type === 'directory') await listInto(files, at.id, '', recursive, listed)
   else listed.push(await describe(files, parts.at(-1) ?? '', at))

@@ -6,6 +6,7 @@
  */
 import type { FileSystem } from '../../api.ts'
 import { asHitherError } from '../../base/errors.ts'
+import { followPath } from '../../base/file-tree.ts'
 import { encodeHandle } from './handle.ts'
 import { MOUNTS_MAX, MountTable } from './mount-table.ts'
 import { AUTH_NONE, AUTH_SYS } from './rpc/message.ts'
@@ -29,7 +30,6 @@ import {
 
 /** Longest path of the protocol (MNTPATHLEN). */
 const MOUNT_PATH_BYTES_MAX = 1_024
-const ROOT = 1
 
 export function mountProgram(service: NfsService): Program {
   const mounts = new MountTable()
@@ -93,11 +93,8 @@ async function handleOf(service: NfsService, path: Buffer, call: Call): Promise<
 }
 
 async function walk(fs: FileSystem, folders: readonly Buffer[]): Promise<Buffer> {
-  let at = await fs.getAttributes(ROOT)
-  for (const folder of folders) {
-    at = (await fs.lookup(at.id, folder)).file
-    if (at.type !== 'directory') throw new NfsError(NFS3ERR_NOTDIR)
-  }
+  const at = await followPath(fs, folders)
+  if (at.type !== 'directory') throw new NfsError(NFS3ERR_NOTDIR)
   return encodeHandle(fs.id, at.id, at.birth)
 }
 

@@ -1,4 +1,5 @@
 /** Who mounted what, as far as MOUNT's DUMP tells: a courtesy, which nothing depends on and a restart forgets. */
+import { forgetOldest } from '../../base/oldest.ts'
 
 export const MOUNTS_MAX = 256
 
@@ -16,11 +17,7 @@ export class MountTable {
     this.#mounts.delete(key)
     // A copy: the path is a view of a record.
     this.#mounts.set(key, { client, path: Buffer.from(path) })
-    if (this.#mounts.size <= MOUNTS_MAX) return
-    for (const oldest of this.#mounts.keys()) {
-      this.#mounts.delete(oldest)
-      return
-    }
+    forgetOldest(this.#mounts, MOUNTS_MAX)
   }
 
   remove(client: string, path: Buffer): void {

@@ -4,6 +4,7 @@
  * `FRESH_MS` on the others. Clients are never told these attributes.
  */
 import type { FileAttributes, FileId } from '../../api.ts'
+import { forgetOldest } from '../../base/oldest.ts'
 
 const FRESH_MS = 1_000
 const FILES_MAX = 4_096
@@ -34,10 +35,6 @@ export class SeenAttributes {
   put(attributes: FileAttributes): void {
     this.#files.delete(attributes.id)
     this.#files.set(attributes.id, { attributes, at: this.#now() })
-    if (this.#files.size <= FILES_MAX) return
-    for (const oldest of this.#files.keys()) {
-      this.#files.delete(oldest)
-      return
-    }
+    forgetOldest(this.#files, FILES_MAX)
   }
 }
