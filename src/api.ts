@@ -164,6 +164,8 @@ export interface FilePath {
   readonly node: NodeId
   /** Containers that are exported as file systems, in order. */
   listExports(): Promise<ContainerInfo[]>
+  /** Another number after each change of an export that was made through this cluster object. */
+  exportsVersion(): number
   /** The file system of an exported container; `NOT_FOUND` for any other. Cheap to call again: one object each. */
   fileSystem(container: string): Promise<FileSystem>
 }
@@ -353,6 +355,16 @@ export interface Cluster extends AsyncDisposable {
     policy?: Partial<ContainerPolicy> & { export?: Partial<ExportOptions> },
   ): Promise<ContainerInfo>
   listContainers(): Promise<ContainerInfo[]>
+  /**
+   * Exports a container as a file system, or changes how: what is left out is the default, also when it was otherwise
+   * before. One that was exported earlier has the files that it had, under the same handles. `NOT_FOUND`, `BAD_SETTING`.
+   */
+  exportContainer(name: string, options?: Partial<ExportOptions>): Promise<ContainerInfo>
+  /**
+   * Ends the export. The files stay, out of reach until the next; disks stay disks. Clients are told that their handles
+   * are stale. `NOT_FOUND`; `IN_USE` while a file of it is open as a disk.
+   */
+  unexportContainer(name: string): Promise<ContainerInfo>
 
   listVms(): Promise<Array<{ readonly name: string; readonly node: NodeId }>>
   /** The VM runs on another node from now on: ownership of its vDisks follows at once, hot data as it is read. */

@@ -1,6 +1,7 @@
 /** The command line as a whole: all commands, their common options, and the way from an outcome to an exit code. */
 import { Command } from 'commander'
-import { addContainerCommands, addCuratorCommands, addStatusCommands } from './commands/cluster.ts'
+import { addCuratorCommands, addStatusCommands } from './commands/cluster.ts'
+import { addContainerCommands } from './commands/containers.ts'
 import { addDiskCommands } from './commands/disk.ts'
 import { addFileCommands } from './commands/files.ts'
 import { addCvmCommands, addDeviceCommands, addNodeCommands, addVmCommands } from './commands/nodes.ts'

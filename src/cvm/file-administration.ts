@@ -1,4 +1,5 @@
-/** What file systems change in the catalog, each as one transaction: their files disks, and the vDisks of files. */
+/** What file systems change in the catalog, each as one transaction: exports, files disks, and the vDisks of files. */
+import type { ContainerInfo, ExportOptions } from '../api.ts'
 import { codeOf, HitherError } from '../base/errors.ts'
 import { filesDiskName } from '../base/hidden-disks.ts'
 import { type NodeId, VDISK_BYTES_MAX, type VDiskId } from '../base/units.ts'
@@ -11,6 +12,7 @@ import {
 } from '../cluster/records.ts'
 import type { Catalog } from '../platform/types.ts'
 import type { Administration } from './administration.ts'
+import { checkExport } from './export-options.ts'
 
 /** How long a vDisk that followed its user stays at least, the first time; and at most. Milliseconds. */
 const FOLLOW_HOLD_MS = 30_000
@@ -30,6 +32,26 @@ export class FileAdministration {
 
   constructor(deps: FileAdministrationDeps) {
     this.deps = deps
+  }
+
+  /**
+   * Exports a container, with defaults for what is left out, or ends that: `undefined`. What is so already stays.
+   * `NOT_FOUND`, `BAD_SETTING`.
+   */
+  async setExport(name: string, options: Partial<ExportOptions> | undefined): Promise<ContainerInfo> {
+    const wanted = options && checkExport(options)
+    const key = keys.container(name)
+    for (;;) {
+      const entry = await this.deps.catalog.get(key)
+      if (entry === undefined) throw new HitherError('NOT_FOUND', `there is no container ${name}`)
+      const { export: _, ...policy } = decodeRecord<ContainerRecord>(entry.value)
+      const record: ContainerRecord = wanted === undefined ? policy : { ...policy, export: wanted }
+      const result = await this.deps.catalog.commit({
+        when: [{ key, revision: entry.revision }],
+        put: [{ key, value: encodeRecord(record) }],
+      })
+      if (result.ok) return record
+    }
   }
 
   /** The vDisk that holds the files of an exported container; made when there is none. `NOT_FOUND`. */

@@ -249,6 +249,28 @@ export class EmbeddedCluster implements Cluster {
     return this.administration.listContainers()
   }
 
+  async exportContainer(name: string, options: Partial<ExportOptions> = {}): Promise<ContainerInfo> {
+    this.assertOpen()
+    const info = await this.fileAdministration.setExport(name, options)
+    await this.fileAdministration.filesDisk(name)
+    this.hostFiles.exportChanged()
+    return info
+  }
+
+  async unexportContainer(name: string): Promise<ContainerInfo> {
+    this.assertOpen()
+    const users = this.fileDisks.usersOf(name)
+    if (users > 0) {
+      throw new HitherError(
+        'IN_USE',
+        `${users} files of container ${name} are open as disks; close them first`,
+      )
+    }
+    const info = await this.fileAdministration.setExport(name, undefined)
+    await this.hostFiles.unexported(name)
+    return info
+  }
+
   async listVms(): Promise<Array<{ readonly name: string; readonly node: NodeId }>> {
     this.assertOpen()
     return this.administration.listVms()

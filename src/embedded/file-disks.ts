@@ -36,6 +36,7 @@ export function isFileDisk(name: string): boolean {
 
 export class FileDisks {
   private readonly deps: FileDisksDeps
+  private readonly opened = new Set<FileDisk>()
 
   constructor(deps: FileDisksDeps) {
     this.deps = deps
@@ -64,7 +65,14 @@ export class FileDisks {
     const { files, file } = await this.find(node, name)
     const { vdisk } = await files.asDisk(file)
     const inner = this.deps.openDisk(node, vdisk, () => files.sizeOf(file))
-    return new FileDisk(name, inner, files, file)
+    const disk: FileDisk = new FileDisk(name, inner, files, file, () => this.opened.delete(disk))
+    this.opened.add(disk)
+    return disk
+  }
+
+  /** Files of a container that are open as disks. */
+  usersOf(container: string): number {
+    return [...this.opened].filter(({ name }) => name.startsWith(`${container}/`)).length
   }
 
   /** `NOT_FOUND`, `IS_DIRECTORY` */
@@ -106,8 +114,10 @@ class FileDisk implements VDisk {
   private readonly inner: VDisk
   private readonly files: HostFileSystem
   private readonly file: number
+  private readonly onClose: () => void
 
-  constructor(name: string, inner: VDisk, files: HostFileSystem, file: number) {
+  constructor(name: string, inner: VDisk, files: HostFileSystem, file: number, onClose: () => void) {
+    this.onClose = onClose
     this.name = name
     this.inner = inner
     this.files = files
@@ -173,8 +183,9 @@ class FileDisk implements VDisk {
     return this.inner.stats()
   }
 
-  close(): Promise<void> {
-    return this.inner.close()
+  async close(): Promise<void> {
+    await this.inner.close()
+    this.onClose()
   }
 
   [Symbol.asyncDispose](): Promise<void> {

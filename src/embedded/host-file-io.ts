@@ -22,7 +22,7 @@ import type {
   VDisk,
   WriteOptions,
 } from '../api.ts'
-import { codeOf, HitherError } from '../base/errors.ts'
+import { codeOf, type HitherError } from '../base/errors.ts'
 import { forgetOldest } from '../base/oldest.ts'
 import type { NodeId, VDiskId } from '../base/units.ts'
 import type { HostPath } from '../cvm/host-path.ts'
@@ -80,7 +80,8 @@ export class HostFileIo {
   private telling: Promise<void> | undefined
   private cancelTell: (() => void) | undefined
   private readonly times: TimeStamps
-  private closed = false
+  /** Why nothing is asked any more. */
+  private closed: HitherError | undefined
 
   constructor(deps: HostFileIoDeps) {
     this.deps = deps
@@ -89,7 +90,7 @@ export class HostFileIo {
 
   /** Asks the owner of the files disk, across failures. Throws what it refused with. */
   async ask(request: FileRequest, key: RequestKey | undefined): Promise<FileAnswer> {
-    if (this.closed) throw new HitherError('CLUSTER_CLOSED', 'the cluster is closed')
+    if (this.closed !== undefined) throw this.closed
     const { id, path } = this.deps
     const bytes = encodeRequest({ request, key })
     const answer = decodeAnswer(await path.run((port) => port.files(id, bytes)))
@@ -225,9 +226,9 @@ export class HostFileIo {
     await this.telling
   }
 
-  async close(): Promise<void> {
+  async close(reason: HitherError): Promise<void> {
     await this.tellWritten().catch(() => {})
-    this.closed = true
+    this.closed = reason
     this.cancelTell?.()
     for (const file of [...this.known.keys()]) this.forget(file)
   }

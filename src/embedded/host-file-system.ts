@@ -20,6 +20,7 @@ import type {
   RequestKey,
   WriteOptions,
 } from '../api.ts'
+import type { HitherError } from '../base/errors.ts'
 import type { VDiskId } from '../base/units.ts'
 import { FILES_MAX } from '../files/limits.ts'
 import type { FileAnswer, FileRequest, ListedDisk } from '../files/messages.ts'
@@ -217,9 +218,9 @@ export class HostFileSystem implements FileSystem {
     this.io.noteWritten(file)
   }
 
-  /** What it knows of writes that the owner has not heard of yet, it tells. */
-  close(): Promise<void> {
-    return this.io.close()
+  /** What it knows of writes that the owner has not heard of yet, it tells. Whatever is asked later fails for `reason`. */
+  close(reason: HitherError): Promise<void> {
+    return this.io.close(reason)
   }
 
   private async ask(request: FileRequest): Promise<FileAnswer> {

@@ -24,10 +24,17 @@ export interface HostFilesDeps {
   readonly space: () => { sizeBytes: number; usedBytes: number }
 }
 
+interface Opened {
+  readonly node: NodeId
+  readonly container: string
+  readonly opening: Promise<HostFileSystem>
+}
+
 export class HostFiles {
   private readonly deps: HostFilesDeps
-  private readonly opening = new Map<string, Promise<HostFileSystem>>()
+  private readonly opened = new Map<string, Opened>()
   private closed = false
+  private version = 0
 
   constructor(deps: HostFilesDeps) {
     this.deps = deps
@@ -41,35 +48,56 @@ export class HostFiles {
         (await this.deps.administration.listContainers()).filter(
           (container) => container.export !== undefined,
         ),
+      exportsVersion: () => this.version,
       fileSystem: (container) => this.fileSystem(node, path, container),
     }
   }
 
+  /** How a container is exported has changed: doors ask again. */
+  exportChanged(): void {
+    this.version += 1
+  }
+
+  /** A container is exported no more: what hosts have open of it ends. */
+  async unexported(container: string): Promise<void> {
+    this.exportChanged()
+    const gone = new HitherError('FILE_STALE', `container ${container} is not exported any more`)
+    await this.closeThose((of) => of.container === container, gone)
+  }
+
   async close(): Promise<void> {
     this.closed = true
-    const opened = await Promise.allSettled([...this.opening.values()])
-    for (const one of opened) if (one.status === 'fulfilled') await one.value.close()
+    await this.closeThose(() => true, closedError())
   }
 
   /** The node goes, and its host with it: another that gets its name has file systems of its own. */
   async leave(node: NodeId): Promise<void> {
-    const leaving = [...this.opening].filter(([key]) => key.startsWith(`${node}/`))
-    for (const [key] of leaving) this.opening.delete(key)
-    const opened = await Promise.allSettled(leaving.map(([, opening]) => opening))
-    for (const one of opened) if (one.status === 'fulfilled') await one.value.close()
+    await this.closeThose(
+      (of) => of.node === node,
+      new HitherError('CVM_DOWN', `${node} is no node of the cluster any more`),
+    )
   }
 
   /** The file system of an exported container on a host. `NOT_FOUND`. */
   fileSystem(node: NodeId, path: HostPath, container: string): Promise<HostFileSystem> {
-    if (this.closed) return Promise.reject(new HitherError('CLUSTER_CLOSED', 'the cluster is closed'))
+    if (this.closed) return Promise.reject(closedError())
     const key = `${node}/${container}`
-    let opening = this.opening.get(key)
-    if (opening === undefined) {
-      opening = this.open(node, path, container)
-      this.opening.set(key, opening)
-      opening.catch(() => this.opening.delete(key))
-    }
+    const known = this.opened.get(key)
+    if (known !== undefined) return known.opening
+    const opening = this.open(node, path, container)
+    const opened = { node, container, opening }
+    this.opened.set(key, opened)
+    opening.catch(() => {
+      if (this.opened.get(key) === opened) this.opened.delete(key)
+    })
     return opening
+  }
+
+  private async closeThose(isMeant: (opened: Opened) => boolean, reason: HitherError): Promise<void> {
+    const meant = [...this.opened].filter(([, opened]) => isMeant(opened))
+    for (const [key] of meant) this.opened.delete(key)
+    const opened = await Promise.allSettled(meant.map(([, { opening }]) => opening))
+    for (const one of opened) if (one.status === 'fulfilled') await one.value.close(reason)
   }
 
   private async open(node: NodeId, path: HostPath, container: string): Promise<HostFileSystem> {
@@ -107,6 +135,10 @@ export class HostFiles {
     if (policy === undefined) throw new HitherError('NOT_FOUND', `there is no container ${container}`)
     return policy
   }
+}
+
+function closedError(): HitherError {
+  return new HitherError('CLUSTER_CLOSED', 'the cluster is closed')
 }
 
 /** Eight bytes: the number of the file system, and what changes when un-synced writes may have been lost. */

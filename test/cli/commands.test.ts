@@ -164,6 +164,20 @@ describe('container, curator, status, stats', () => {
     expect((await run('container', 'create', 'x', '--squash', 'some')).code).toBe(2)
   })
 
+  it('container export and unexport say what is so from now on', async () => {
+    await run('container', 'create', 'images')
+    const exported = await run('container', 'export', 'images', '--allow', '10.0.0.0/8', '--read-only')
+    expect(exported.stdout).toBe('container images is exported: ro, squash root, 10.0.0.0/8\n')
+    await run('container', 'export', 'images')
+    expect(await harness.json('container', 'unexport', 'images')).not.toHaveProperty('export')
+    expect(harness.cluster.calls.slice(1)).toEqual([
+      ['exportContainer', 'images', { allow: ['10.0.0.0/8'], readOnly: true }],
+      ['exportContainer', 'images', {}],
+      ['unexportContainer', 'images'],
+    ])
+    expect((await run('container', 'export')).code).toBe(2)
+  })
+
   it('file list says what is in a directory, and nothing a terminal would obey', async () => {
     const time = { seconds: 1_700_000_000, nanoseconds: 5_000_000 }
     const of = (id: number, type: 'file' | 'directory', size: number) => ({
@@ -195,6 +209,7 @@ describe('container, curator, status, stats', () => {
     harness.cluster.files = (node) => ({
       node,
       listExports: async () => [],
+      exportsVersion: () => 0,
       fileSystem: async () => fileSystem,
     })
     expect((await run('file', 'list')).stdout).toBe('dir/\na?[2J\n')

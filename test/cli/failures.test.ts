@@ -71,7 +71,7 @@ describe('help', () => {
       'disk create|disk list|disk show|disk rm|disk resize|disk import|disk export',
       'disk snapshot|disk snapshots|disk snapshot-rm|disk clone',
       'vm list|vm move|cvm fail|cvm recover|node list|node add|node remove|device fail',
-      'container create|container list|curator run|file list',
+      'container create|container export|container unexport|container list|curator run|file list',
     ].flatMap((line) => line.split('|'))
     for (const leaf of leaves) {
       const { code, stdout, stderr } = await run(...leaf.split(' '), '--help')

@@ -12,6 +12,7 @@ import type {
   ContainerInfo,
   ContainerPolicy,
   CuratorReport,
+  ExportOptions,
   FilePath,
   NodeId,
   SnapshotInfo,
@@ -129,6 +130,21 @@ export class FakeCluster implements Cluster {
     return info
   }
 
+  async exportContainer(name: string, options: Partial<ExportOptions> = {}): Promise<ContainerInfo> {
+    this.calls.push(['exportContainer', name, options])
+    const exported = { allow: ['127.0.0.0/8'], readOnly: false, squash: 'root' as const, ...options }
+    const info = { ...this.containers.get('default')!, name, export: exported }
+    this.containers.set(name, info)
+    return info
+  }
+
+  async unexportContainer(name: string): Promise<ContainerInfo> {
+    this.calls.push(['unexportContainer', name])
+    const { export: _, ...info } = this.containers.get(name)!
+    this.containers.set(name, info)
+    return info
+  }
+
   async listContainers(): Promise<ContainerInfo[]> {
     return [...this.containers.values()]
   }
@@ -194,6 +210,7 @@ export class FakeCluster implements Cluster {
     return {
       node,
       listExports: () => Promise.resolve([]),
+      exportsVersion: () => 0,
       fileSystem: (container) =>
         Promise.reject(new HitherError('NOT_FOUND', `there is no exported container ${container}`)),
     }

@@ -1,19 +1,12 @@
-/** `hither status`, `stats`, `events`, `container …`, `curator run`: the cluster as a whole. */
+/** `hither status`, `stats`, `events`, `curator run`: the cluster as a whole. */
 import type { Command } from 'commander'
-import type {
-  ClusterStats,
-  ClusterStatus,
-  ContainerInfo,
-  ContainerPolicy,
-  CuratorReport,
-  ExportOptions,
-} from '../../api.ts'
+import type { ClusterStats, ClusterStatus, CuratorReport } from '../../api.ts'
 import { formatBytes } from '../../base/format-bytes.ts'
 import type { HostDoor } from '../../frontend/control/index.ts'
 import { type Bind, type CommandContext, withExample } from '../context.ts'
 import { eventJson, eventLine } from '../describe-event.ts'
 import { formatCount, formatDuration, formatPairs, formatRatio, formatTable } from '../format.ts'
-import { parseChoice, parseCount } from '../parse.ts'
+import { parseCount } from '../parse.ts'
 import { nodeTable } from './nodes.ts'
 
 /** Events that `events` prints without `--follow`. */
@@ -67,57 +60,6 @@ export function addStatusCommands(program: Command, bind: Bind): void {
   withExample(events, 'hither events --follow')
 }
 
-export function addContainerCommands(program: Command, bind: Bind): void {
-  const container = program.command('container').description('Containers: policies for disks.')
-
-  const create = container
-    .command('create <name>')
-    .description('Creates a container. Disks that are created in it follow its policy.')
-    .option('--rf <n>', 'copies of every byte, 1 to 3 (default: that of the cluster)', parseChoice([1, 2, 3]))
-    .option('--no-compression', 'store blocks as they are')
-    .option('--no-dedupe', 'store equal blocks as often as they are written')
-    .option('--min-copies <n>', 'healthy nodes below which writes fail (default: rf)', parseCount(1, 3))
-    .option(
-      '--durability <kind>',
-      'sync: acknowledged means synced; flush: synced at FLUSH and FUA (default: sync)',
-      parseChoice(['sync', 'flush']),
-    )
-    .option('--export', 'export it as a file system; the options below do so, too')
-    .option(
-      '--allow <network>',
-      'who may mount it, e.g. 10.0.0.0/8; may be repeated (default: loopback)',
-      collect,
-    )
-    .option('--read-only', 'export it for reading only')
-    .option(
-      '--squash <whom>',
-      'whose requests count as those of nobody: none, root or all (default: root)',
-      parseChoice(['none', 'root', 'all']),
-    )
-    .action(
-      bind<[string], ContainerOptions>((context, options, name) =>
-        context.withClient(async (client) => {
-          const info = await client.call('container.create', { name, policy: policyOf(options) })
-          context.print(info, () => `created container ${info.name}: RF ${info.rf}`)
-        }),
-      ),
-    )
-  withExample(create, 'hither container create scratch --rf 1 --no-dedupe --durability flush')
-
-  const list = container
-    .command('list')
-    .description('Lists all containers.')
-    .action(
-      bind<[]>((context) =>
-        context.withClient(async (client) => {
-          const containers = await client.call('container.list', {})
-          context.print(containers, () => containerTable(context, containers))
-        }),
-      ),
-    )
-  withExample(list, 'hither container list')
-}
-
 export function addCuratorCommands(program: Command, bind: Bind): void {
   const curator = program.command('curator').description('The background scans.')
 
@@ -133,42 +75,6 @@ export function addCuratorCommands(program: Command, bind: Bind): void {
       ),
     )
   withExample(run, 'hither curator run')
-}
-
-interface ContainerOptions {
-  rf?: 1 | 2 | 3
-  compression: boolean
-  dedupe: boolean
-  minCopies?: number
-  durability?: 'sync' | 'flush'
-  export?: boolean
-  allow?: string[]
-  readOnly?: boolean
-  squash?: 'none' | 'root' | 'all'
-}
-
-function collect(value: string, before: string[] | undefined): string[] {
-  return [...(before ?? []), value]
-}
-
-/** Only what was said. Commander has `true` for a `--no-…` option that was not given. */
-function policyOf(options: ContainerOptions): Partial<ContainerPolicy> & { export?: Partial<ExportOptions> } {
-  const { rf, minCopies, durability, allow, readOnly, squash } = options
-  const isExported =
-    options.export === true || allow !== undefined || readOnly === true || squash !== undefined
-  const exported = {
-    ...(allow === undefined ? {} : { allow }),
-    ...(readOnly === true ? { readOnly } : {}),
-    ...(squash === undefined ? {} : { squash }),
-  }
-  return {
-    ...(rf === undefined ? {} : { rf }),
-    ...(options.compression ? {} : { compression: false }),
-    ...(options.dedupe ? {} : { dedupe: false }),
-    ...(minCopies === undefined ? {} : { minCopies }),
-    ...(durability === undefined ? {} : { durability }),
-    ...(isExported ? { export: exported } : {}),
-  }
 }
 
 /** Until interrupted: for `--follow` that is the usual end, not a failure. */
@@ -301,35 +207,4 @@ function describeReport(context: CommandContext, report: CuratorReport): string 
     ],
     context.colors,
   )
-}
-
-function containerTable(context: CommandContext, containers: readonly ContainerInfo[]): string {
-  const yesNo = (value: boolean) => (value ? 'yes' : 'no')
-  return formatTable(
-    [
-      { title: 'CONTAINER' },
-      { title: 'RF', align: 'right' },
-      { title: 'MIN COPIES', align: 'right' },
-      { title: 'COMPRESSION' },
-      { title: 'DEDUPE' },
-      { title: 'DURABILITY' },
-      { title: 'EXPORT' },
-    ],
-    containers.map((one) => [
-      one.name,
-      String(one.rf),
-      String(one.minCopies),
-      yesNo(one.compression),
-      yesNo(one.dedupe),
-      one.durability,
-      exportText(one.export),
-    ]),
-    context.colors,
-  )
-}
-
-function exportText(options: ExportOptions | undefined): string {
-  if (options === undefined) return 'no'
-  const { allow, readOnly, squash } = options
-  return [readOnly ? 'ro' : 'rw', `squash ${squash}`, ...allow].join(', ')
 }

@@ -98,6 +98,9 @@ const METHODS: Handlers = {
 
   'container.create': ({ cluster }, params) =>
     cluster.createContainer(params.string('name'), containerPolicy(params.object('policy'))),
+  'container.export': ({ cluster }, params) =>
+    cluster.exportContainer(params.string('name'), exportOptions(params.object('export'))),
+  'container.unexport': ({ cluster }, params) => cluster.unexportContainer(params.string('name')),
   'container.list': ({ cluster }) => cluster.listContainers(),
   'file.list': ({ cluster }, params) =>
     listFiles(cluster, params.string('container'), params.string('path'), params.boolean('recursive')),

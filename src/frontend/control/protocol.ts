@@ -116,6 +116,8 @@ export interface ControlMethods {
     params: { name: string; policy: Partial<ContainerPolicy> & { export?: Partial<ExportOptions> } }
     result: ContainerInfo
   }
+  'container.export': { params: { name: string; export: Partial<ExportOptions> }; result: ContainerInfo }
+  'container.unexport': { params: { name: string }; result: ContainerInfo }
   'container.list': { params: Record<string, never>; result: ContainerInfo[] }
   /** What is in a directory of an exported container, or the file itself. */
   'file.list': {

@@ -1,7 +1,7 @@
 /**
  * The exports of a door, by name for MOUNT and by number for handles, with who may use them. The list is asked for anew
- * when it is `FRESH_MS` old, or when something is not in it: a new export is there at once, a changed allow-list counts
- * within a second.
+ * when an export was changed through this door's cluster object, when something is not in it, and when it is `FRESH_MS`
+ * old, since another may have changed it: so what is changed here counts at once, and elsewhere within a second.
  */
 import type { ContainerInfo, ExportOptions, FilePath, FileSystem } from '../../api.ts'
 import { codeOf } from '../../base/errors.ts'
@@ -28,6 +28,8 @@ export class Exports {
   /** An export's file system could not be asked for its number: a handle that is in no list may be one of its. */
   #incomplete = false
   #readAt = Number.NEGATIVE_INFINITY
+  /** Of the exports that were read. */
+  #version = -1
   #reading: Promise<void> | undefined
 
   /** `now`: milliseconds, monotonic. */
@@ -42,7 +44,7 @@ export class Exports {
 
   /** The export of this name for this client. Rejects with NFS3ERR_ACCES, or `undefined` when there is none. */
   async byName(name: string, client: string): Promise<Export | undefined> {
-    await this.#read()
+    await this.#readNow()
     for (const one of this.#byId.values()) {
       if (one.info.name === name) return permitted(one, client)
     }
@@ -53,8 +55,8 @@ export class Exports {
   /** The export that a handle names. Rejects with NFS3ERR_STALE, NFS3ERR_ACCES, or NFS3ERR_JUKEBOX when it is not known now. */
   async byId(id: number, client: string): Promise<Export> {
     const known = this.#byId.has(id)
-    if (!known || this.#now() - this.#readAt > FRESH_MS) {
-      await this.#read().catch((error) => {
+    if (!known || this.#now() - this.#readAt > FRESH_MS || this.#isOutdated) {
+      await this.#readNow().catch((error) => {
         // What was known stays so: clients with files open go on.
         if (!known) throw error
       })
@@ -62,6 +64,16 @@ export class Exports {
     const found = this.#byId.get(id)
     if (found !== undefined) return permitted(found, client)
     throw new NfsError(this.#incomplete ? NFS3ERR_JUKEBOX : NFS3ERR_STALE)
+  }
+
+  get #isOutdated(): boolean {
+    return this.#version !== this.#path.exportsVersion()
+  }
+
+  /** A reading under way may have begun before the last change. */
+  async #readNow(): Promise<void> {
+    await this.#read()
+    if (this.#isOutdated) await this.#read()
   }
 
   /** Reads the list; calls meanwhile share it. */
@@ -73,6 +85,7 @@ export class Exports {
   }
 
   async #readOnce(): Promise<void> {
+    const version = this.#path.exportsVersion()
     const infos = await this.#path.listExports()
     const opened = await Promise.allSettled(infos.map((info) => this.#path.fileSystem(info.name)))
     const old = this.#byId
@@ -89,6 +102,7 @@ export class Exports {
       }
     }
     this.#readAt = this.#now()
+    this.#version = version
   }
 
   #add(info: ContainerInfo, fs: FileSystem, old: ReadonlyMap<number, Export>): void {

@@ -56,6 +56,12 @@ export class MemoryPath implements FilePath {
     this.systems = systems
   }
 
+  version = 0
+
+  exportsVersion(): number {
+    return this.version
+  }
+
   async listExports(): Promise<ContainerInfo[]> {
     return this.systems.map((system) => system.info)
   }
