@@ -14,7 +14,7 @@ import { Administration } from './administration.ts'
 import { FileAdministration } from './file-administration.ts'
 import type { StoragePort } from './port.ts'
 import type { Space } from './space.ts'
-import { WriteSession } from './write-session.ts'
+import { through, WriteSession } from './write-session.ts'
 
 export interface FileServicesDeps {
   readonly platform: Platform
@@ -169,20 +169,14 @@ class ClusterDisks implements Disks {
   }
 
   write(vdisk: VDiskId, offset: number, data: Uint8Array): Promise<void> {
-    return this.session().write(
-      offset,
-      offset + data.length,
-      (io) => io(this.deps.port),
-      (port, attempt) => port.write(vdisk, offset, data, true, attempt),
+    return this.session().write(offset, offset + data.length, through(this.deps.port), (port, attempt) =>
+      port.write(vdisk, offset, data, true, attempt),
     )
   }
 
   erase(vdisk: VDiskId, offset: number, length: number): Promise<void> {
-    return this.session().write(
-      offset,
-      offset + length,
-      (io) => io(this.deps.port),
-      (port, attempt) => port.erase(vdisk, offset, length, true, attempt),
+    return this.session().write(offset, offset + length, through(this.deps.port), (port, attempt) =>
+      port.erase(vdisk, offset, length, true, attempt),
     )
   }
 

@@ -35,15 +35,22 @@ export interface HostPathDeps {
   readonly onSwitched: (from: NodeId, to: NodeId) => void
 }
 
-interface Flight {
-  /** Sends it on the current path. */
-  readonly send: () => void
-  path: NodeId
+/** Hears that an IO has ended, before whoever waits for its promise does. */
+export interface IoWatcher {
+  ended(failure: HitherError | undefined): void
+}
+
+/** An IO on its way, whatever it answers. */
+interface Airborne {
+  /** Node whose port its latest attempt took. */
+  readonly path: NodeId
+  /** Sends it on the path as it is now. */
+  send(): void
 }
 
 export class HostPath {
   private readonly deps: HostPathDeps
-  private readonly flights = new Set<Flight>()
+  private readonly flights = new Set<Airborne>()
   private current: NodeId
   private cancelReturn: (() => void) | undefined
   private opened = false
@@ -63,54 +70,40 @@ export class HostPath {
     return this.current
   }
 
-  /** Runs one IO, again and again across failures, until it succeeds, fails for good, or the deadline passes. */
-  run<T>(io: (port: StoragePort) => Promise<T>): Promise<T> {
-    const { clock, deadlineMs } = this.deps
+  /**
+   * Runs one IO, again and again across failures, until it succeeds, fails for good, or the deadline passes.
+   * @param watcher called once, in the turn in which the IO ends
+   */
+  run<T>(io: (port: StoragePort) => Promise<T>, watcher?: IoWatcher): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      const startedAt = clock.now()
-      let attempt = 0
-      let waitMs = RETRY_FIRST_MS
-      const finish = () => {
-        this.flights.delete(flight)
-      }
-      const fail = (error: HitherError, mine: number) => {
-        if (mine !== attempt) return
-        const elapsedMs = clock.now() - startedAt
-        const patienceMs = isShortage(error) ? Math.min(SHORTAGE_PATIENCE_MS, deadlineMs) : deadlineMs
-        if (!error.retryable || this.closed || elapsedMs + waitMs > patienceMs) {
-          finish()
-          reject(error)
-          return
-        }
-        clock.after(waitMs, () => {
-          if (mine === attempt) flight.send()
-        })
-        waitMs = Math.min(waitMs * 2, RETRY_LONGEST_MS)
-      }
-      const flight: Flight = {
-        path: this.current,
-        send: () => {
-          const mine = ++attempt
-          flight.path = this.current
-          const port = this.deps.portTo(this.current)
-          if (port === undefined) {
-            fail(new HitherError('CVM_DOWN', `the CVM of ${this.current} is down`), mine)
-            return
-          }
-          io(port).then(
-            (value) => {
-              if (mine !== attempt) return
-              attempt++
-              finish()
-              resolve(value)
-            },
-            (error: unknown) => fail(asHitherError(error), mine),
-          )
-        },
-      }
+      const flight = new Flight(this, io, watcher, resolve, reject)
       this.flights.add(flight)
       flight.send()
     })
+  }
+
+  /** The port that the path leads to now. */
+  get port(): StoragePort | undefined {
+    return this.deps.portTo(this.current)
+  }
+
+  get now(): number {
+    return this.deps.clock.now()
+  }
+
+  /** An IO has ended: it is not sent again. */
+  land(flight: Airborne): void {
+    this.flights.delete(flight)
+  }
+
+  /** Calls `again` after `waitMs`, if an IO that began at `startedAt` and failed with `error` may be sent again then. */
+  retry(error: HitherError, startedAt: number, waitMs: number, again: () => void): boolean {
+    const { clock, deadlineMs } = this.deps
+    const patienceMs = isShortage(error) ? Math.min(SHORTAGE_PATIENCE_MS, deadlineMs) : deadlineMs
+    const elapsedMs = clock.now() - startedAt
+    if (!error.retryable || this.closed || elapsedMs + waitMs > patienceMs) return false
+    clock.after(waitMs, again)
+    return true
   }
 
   /** The CVMs have had their time to start: from here on, one that is not there has failed. */
@@ -165,6 +158,74 @@ export class HostPath {
     // that path works.
     if (!this.deps.isAlive(from))
       for (const flight of [...this.flights]) if (flight.path === from) flight.send()
+  }
+}
+
+/** One IO on its way: an attempt on a port, and the next one when that fails. Only the latest attempt counts. */
+class Flight<T> implements Airborne {
+  path: NodeId
+  private readonly owner: HostPath
+  private readonly io: (port: StoragePort) => Promise<T>
+  private readonly watcher: IoWatcher | undefined
+  private readonly resolve: (value: T) => void
+  private readonly reject: (error: HitherError) => void
+  private readonly startedAt: number
+  private attempt = 0
+  private waitMs = RETRY_FIRST_MS
+
+  constructor(
+    owner: HostPath,
+    io: (port: StoragePort) => Promise<T>,
+    watcher: IoWatcher | undefined,
+    resolve: (value: T) => void,
+    reject: (error: HitherError) => void,
+  ) {
+    this.owner = owner
+    this.path = owner.target
+    this.io = io
+    this.watcher = watcher
+    this.resolve = resolve
+    this.reject = reject
+    this.startedAt = owner.now
+  }
+
+  send(): void {
+    const mine = ++this.attempt
+    this.path = this.owner.target
+    const { port } = this.owner
+    if (port === undefined) {
+      this.failed(new HitherError('CVM_DOWN', `the CVM of ${this.path} is down`), mine)
+      return
+    }
+    this.io(port).then(
+      (value) => this.succeeded(value, mine),
+      (error: unknown) => this.failed(asHitherError(error), mine),
+    )
+  }
+
+  private succeeded(value: T, mine: number): void {
+    if (mine !== this.attempt) return
+    this.end(undefined)
+    this.resolve(value)
+  }
+
+  private failed(error: HitherError, mine: number): void {
+    if (mine !== this.attempt) return
+    const again = (): void => {
+      if (mine === this.attempt) this.send()
+    }
+    if (this.owner.retry(error, this.startedAt, this.waitMs, again)) {
+      this.waitMs = Math.min(this.waitMs * 2, RETRY_LONGEST_MS)
+      return
+    }
+    this.end(error)
+    this.reject(error)
+  }
+
+  private end(failure: HitherError | undefined): void {
+    this.attempt++
+    this.owner.land(this)
+    this.watcher?.ended(failure)
   }
 }
 

@@ -6,15 +6,33 @@
  * Writes of one handle to the same bytes go one after the other, as they do at the owner. So while a write is made again,
  * because its answer was lost, nothing can have been acknowledged in its place that it would bring old bytes over.
  */
-import { HitherError } from '../base/errors.ts'
+import { asHitherError, type HitherError } from '../base/errors.ts'
 import { Semaphore } from '../base/queue.ts'
 import { RangeLock } from '../base/range-lock.ts'
 import type { Generation } from '../base/units.ts'
 import { OwnerMoved, type WriteAttempt } from '../vdisk/attempt-guard.ts'
+import type { IoWatcher } from './host-path.ts'
 import type { StoragePort } from './port.ts'
 
 /** Writes of one handle under way; more wait. As many as their vDisk's owner lets in. */
 const IN_FLIGHT_MAX = 256
+
+/** Carries an IO out, again and again, as a path does, and tells the watcher when it has ended. */
+export type RunIo = (io: (port: StoragePort) => Promise<void>, watcher: IoWatcher) => Promise<void>
+
+/** Carries an IO out once. */
+export function through(port: StoragePort): RunIo {
+  return async (io, watcher) => {
+    try {
+      await io(port)
+    } catch (cause) {
+      const error = asHitherError(cause)
+      watcher.ended(error)
+      throw error
+    }
+    watcher.ended(undefined)
+  }
+}
 
 export type SendAttempt = (port: StoragePort, attempt: WriteAttempt) => Promise<void>
 
@@ -38,49 +56,109 @@ export class WriteSession {
     this.generation = generation
   }
 
-  /** One write to bytes `start` … `end`: `run` carries it out (again and again, as a path does) with the IO that it is given. */
-  async write(
-    start: number,
-    end: number,
-    run: (io: (port: StoragePort) => Promise<void>) => Promise<void>,
-    send: SendAttempt,
-  ): Promise<void> {
-    if (!this.places.tryAcquire()) await this.places.acquire()
-    const number = this.nextNumber++
-    this.underWay.add(number)
-    if (!this.ranges.tryLock(start, end)) await this.ranges.lock(start, end)
-    let attempts = 0
-    let over = false
-    let settledBelow = 0
-    try {
-      await run((port) => {
-        const mine = ++attempts
-        settledBelow = mine > 1 || this.unsureBelow > 0 ? this.lowestUnderWay() : 0
-        const name = { client: this.client, number, attempt: mine, settledBelow }
-        return send(port, { ...name, generation: this.generation }).catch((error: unknown) => {
-          if (!(error instanceof OwnerMoved)) throw error
-          const isNews = error.generation > this.generation
-          if (isNews) this.generation = error.generation
-          // The answer may come long after a later attempt did the write: what is over is never sent again.
-          if (!isNews || over || mine !== attempts) throw error
-          return send(port, { ...name, generation: this.generation })
-        })
-      })
-      if (settledBelow >= this.unsureBelow) this.unsureBelow = 0
-    } catch (error) {
-      const wasAnswered = attempts === 1 && error instanceof HitherError && !error.retryable
-      if (!wasAnswered) this.unsureBelow = Math.max(this.unsureBelow, number + 1)
-      throw error
-    } finally {
-      over = true
-      this.underWay.delete(number)
-      this.ranges.unlock(start, end)
-      this.places.release()
-    }
+  /** One write to bytes `start` … `end`. `watcher` hears of its end behind the session. */
+  write(start: number, end: number, run: RunIo, send: SendAttempt, watcher?: IoWatcher): Promise<void> {
+    if (this.places.tryAcquire()) return this.writeInPlace(start, end, run, send, watcher)
+    return this.places.acquire().then(() => this.writeInPlace(start, end, run, send, watcher))
   }
 
-  private lowestUnderWay(): number {
+  private writeInPlace(
+    start: number,
+    end: number,
+    run: RunIo,
+    send: SendAttempt,
+    watcher: IoWatcher | undefined,
+  ): Promise<void> {
+    const write = new SessionWrite(this, this.nextNumber++, start, end, send, watcher)
+    this.underWay.add(write.number)
+    const io = (port: StoragePort): Promise<void> => write.send(port)
+    if (this.ranges.tryLock(start, end)) return run(io, write)
+    return this.ranges.lock(start, end).then(() => run(io, write))
+  }
+
+  /** The name of an attempt, for the owner of the generation that is known. */
+  nameOf(number: number, attempt: number, settledBelow: number): WriteAttempt {
+    return { client: this.client, number, attempt, settledBelow, generation: this.generation }
+  }
+
+  /** Below which write all are over, when an attempt has to say so; else 0. */
+  settledBelow(attempt: number): number {
+    if (attempt === 1 && this.unsureBelow === 0) return 0
     for (const number of this.underWay) return number
     return this.nextNumber
+  }
+
+  /** The owner said of which generation it is. `false`: that is no news. */
+  learn(generation: Generation): boolean {
+    if (generation <= this.generation) return false
+    this.generation = generation
+    return true
+  }
+
+  /**
+   * A write is over.
+   * @param toldBelow what its attempt said, when that was acknowledged; else 0
+   * @param isUnsure an attempt may still be on its way
+   */
+  land({ number, start, end }: SessionWrite, toldBelow: number, isUnsure: boolean): void {
+    if (isUnsure) this.unsureBelow = Math.max(this.unsureBelow, number + 1)
+    else if (toldBelow >= this.unsureBelow) this.unsureBelow = 0
+    this.underWay.delete(number)
+    this.ranges.unlock(start, end)
+    this.places.release()
+  }
+}
+
+/** One write of a session on its way. */
+class SessionWrite implements IoWatcher {
+  readonly number: number
+  readonly start: number
+  readonly end: number
+  private readonly session: WriteSession
+  private readonly sendAttempt: SendAttempt
+  private readonly watcher: IoWatcher | undefined
+  private attempts = 0
+  private settledBelow = 0
+  private over = false
+
+  constructor(
+    session: WriteSession,
+    number: number,
+    start: number,
+    end: number,
+    sendAttempt: SendAttempt,
+    watcher: IoWatcher | undefined,
+  ) {
+    this.session = session
+    this.number = number
+    this.start = start
+    this.end = end
+    this.sendAttempt = sendAttempt
+    this.watcher = watcher
+  }
+
+  send(port: StoragePort): Promise<void> {
+    const mine = ++this.attempts
+    const settledBelow = this.session.settledBelow(mine)
+    this.settledBelow = settledBelow
+    const sent = this.sendAttempt(port, this.session.nameOf(this.number, mine, settledBelow))
+    return sent.catch((error: unknown) => {
+      if (!(error instanceof OwnerMoved)) throw error
+      const isNews = this.session.learn(error.generation)
+      // The answer may come long after a later attempt did the write: what is over is never sent again.
+      if (!isNews || this.over || mine !== this.attempts) throw error
+      return this.sendAttempt(port, this.session.nameOf(this.number, mine, settledBelow))
+    })
+  }
+
+  ended(failure: HitherError | undefined): void {
+    this.over = true
+    const isRefusal = failure !== undefined && this.attempts === 1 && !failure.retryable
+    this.session.land(
+      this,
+      failure === undefined ? this.settledBelow : 0,
+      failure !== undefined && !isRefusal,
+    )
+    this.watcher?.ended(failure)
   }
 }

@@ -4,9 +4,9 @@ import { HitherError } from '../base/errors.ts'
 import { IO_BYTES_MAX, type NodeId, type VDiskId } from '../base/units.ts'
 import type { Administration } from '../cvm/administration.ts'
 import { checkSize } from '../cvm/administration.ts'
-import type { HostPath } from '../cvm/host-path.ts'
+import type { HostPath, IoWatcher } from '../cvm/host-path.ts'
 import type { StoragePort } from '../cvm/port.ts'
-import type { SendAttempt, WriteSession } from '../cvm/write-session.ts'
+import type { RunIo, SendAttempt, WriteSession } from '../cvm/write-session.ts'
 import type { Clock } from '../platform/types.ts'
 import type { DiskTrack } from './disk-track.ts'
 
@@ -17,6 +17,8 @@ const TURN_MS = 10
 export class Turns {
   private readonly clock: Clock
   private lastMs = 0
+  /** All who wait for a turn go on together, so that their writes can share a frame. */
+  private turn: Promise<void> | undefined
 
   constructor(clock: Clock) {
     this.clock = clock
@@ -24,10 +26,13 @@ export class Turns {
 
   /** A promise to wait for, when it is time. */
   due(): Promise<void> | undefined {
-    if (this.clock.now() - this.lastMs <= TURN_MS) return undefined
-    return this.clock.turn().then(() => {
-      this.lastMs = this.clock.now()
-    })
+    if (this.turn === undefined && this.clock.now() - this.lastMs > TURN_MS) {
+      this.turn = this.clock.turn().then(() => {
+        this.lastMs = this.clock.now()
+        this.turn = undefined
+      })
+    }
+    return this.turn
   }
 }
 
@@ -63,6 +68,8 @@ export class VDiskHandle implements VDisk {
   private writes = 0
   private readBytes = 0
   private writtenBytes = 0
+  private readonly other: IoWatcher = new CountedIo(this, 'other', 0)
+  private readonly runIo: RunIo = (io, watcher) => this.io(io, watcher)
 
   constructor(deps: HandleDeps) {
     this.deps = deps
@@ -101,44 +108,39 @@ export class VDiskHandle implements VDisk {
   }
 
   async read(offset: number, length: number): Promise<Uint8Array> {
-    this.checkRange(offset, length)
-    if (length > IO_BYTES_MAX) throw tooLong(length)
+    const refusal = this.refusal(offset, length, IO_BYTES_MAX)
+    if (refusal !== undefined) throw refusal
     const target = new Uint8Array(length)
     await this.readInto(offset, target)
     return target
   }
 
-  async readInto(offset: number, target: Uint8Array): Promise<void> {
-    this.checkRange(offset, target.length)
-    if (target.length > IO_BYTES_MAX) throw tooLong(target.length)
-    if (target.length === 0) return
-    await this.io((port) => port.read(this.deps.id, offset, target))
-    this.reads++
-    this.readBytes += target.length
-    this.deps.count(target.length)
+  readInto(offset: number, target: Uint8Array): Promise<void> {
+    const refusal = this.refusal(offset, target.length, IO_BYTES_MAX)
+    if (refusal !== undefined) return Promise.reject(refusal)
+    if (target.length === 0) return Promise.resolve()
+    const { id } = this.deps
+    return this.io((port) => port.read(id, offset, target), new CountedIo(this, 'read', target.length))
   }
 
-  async write(offset: number, source: Uint8Array, options?: WriteOptions): Promise<void> {
-    this.checkRange(offset, source.length)
-    this.checkWritable()
-    if (source.length > IO_BYTES_MAX) throw tooLong(source.length)
-    if (source.length === 0) return
+  write(offset: number, source: Uint8Array, options?: WriteOptions): Promise<void> {
+    const refusal = this.refusal(offset, source.length, IO_BYTES_MAX) ?? this.readOnlyRefusal()
+    if (refusal !== undefined) return Promise.reject(refusal)
+    if (source.length === 0) return Promise.resolve()
     const { id } = this.deps
     const sync = options?.fua === true
     const send: SendAttempt = (port, attempt) => port.write(id, offset, source, sync, attempt)
-    await this.change(offset, source.length, send)
-    this.writes++
-    this.writtenBytes += source.length
-    this.deps.count(source.length)
+    return this.change(offset, source.length, send, new CountedIo(this, 'write', source.length))
   }
 
-  async trim(offset: number, length: number, options?: WriteOptions): Promise<void> {
-    this.checkRange(offset, length)
-    this.checkWritable()
-    if (length === 0) return
+  trim(offset: number, length: number, options?: WriteOptions): Promise<void> {
+    const refusal = this.refusal(offset, length, Number.MAX_SAFE_INTEGER) ?? this.readOnlyRefusal()
+    if (refusal !== undefined) return Promise.reject(refusal)
+    if (length === 0) return Promise.resolve()
     const { id } = this.deps
     const sync = options?.fua === true
-    await this.change(offset, length, (port, attempt) => port.erase(id, offset, length, sync, attempt))
+    const send: SendAttempt = (port, attempt) => port.erase(id, offset, length, sync, attempt)
+    return this.change(offset, length, send, this.other)
   }
 
   writeZeroes(offset: number, length: number, options?: WriteOptions): Promise<void> {
@@ -147,7 +149,7 @@ export class VDiskHandle implements VDisk {
 
   async flush(): Promise<void> {
     this.checkOpen()
-    await this.io((port) => port.flush(this.deps.id))
+    await this.io((port) => port.flush(this.deps.id), this.other)
   }
 
   async resize(size: number, options?: { discardData?: boolean }): Promise<void> {
@@ -155,7 +157,7 @@ export class VDiskHandle implements VDisk {
     this.checkWritable()
     checkSize(size)
     const request = { type: 'resize', size, discardData: options?.discardData === true } as const
-    await this.io((port) => port.control(this.deps.id, request))
+    await this.io((port) => port.control(this.deps.id, request), this.other)
     // The watch that tells the size may lag: whoever was told that the disk is larger may use what was added.
     await this.deps.catchUp()
   }
@@ -166,9 +168,10 @@ export class VDiskHandle implements VDisk {
   }
 
   async allocation(offset: number, length: number): Promise<AllocationRun[]> {
-    this.checkRange(offset, length)
+    const refusal = this.refusal(offset, length, Number.MAX_SAFE_INTEGER)
+    if (refusal !== undefined) throw refusal
     if (length === 0) return []
-    return this.io((port) => port.allocation(this.deps.id, offset, length))
+    return this.io((port) => port.allocation(this.deps.id, offset, length), this.other)
   }
 
   stats(): VDiskStats {
@@ -195,52 +198,94 @@ export class VDiskHandle implements VDisk {
     return this.close()
   }
 
-  private change(offset: number, length: number, send: SendAttempt): Promise<void> {
-    return this.deps.session.write(offset, offset + length, (io) => this.io(io), send)
+  /** An IO of this handle has ended. */
+  landed(kind: CountedKind, bytes: number, failed: boolean): void {
+    const { track, clock, count } = this.deps
+    this.underWay--
+    if (failed) track.failed()
+    else track.answered(clock.now())
+    if (!failed && kind !== 'other') {
+      if (kind === 'read') {
+        this.reads++
+        this.readBytes += bytes
+      } else {
+        this.writes++
+        this.writtenBytes += bytes
+      }
+      count(bytes)
+    }
+    if (this.underWay === 0) this.onIdle?.()
   }
 
-  private async io<T>(send: (port: StoragePort) => Promise<T>): Promise<T> {
-    const { track, clock, turns } = this.deps
-    const turn = turns.due()
-    if (turn !== undefined) await turn
+  private change(offset: number, length: number, send: SendAttempt, counted: IoWatcher): Promise<void> {
+    return this.deps.session.write(offset, offset + length, this.runIo, send, counted)
+  }
+
+  private io<T>(send: (port: StoragePort) => Promise<T>, watcher: IoWatcher): Promise<T> {
+    const turn = this.deps.turns.due()
+    return turn === undefined ? this.start(send, watcher) : turn.then(() => this.start(send, watcher))
+  }
+
+  private start<T>(send: (port: StoragePort) => Promise<T>, watcher: IoWatcher): Promise<T> {
     this.underWay++
-    track.begin()
-    try {
-      const result = await this.path.run(send)
-      track.answered(clock.now())
-      return result
-    } catch (error) {
-      track.failed()
-      throw error
-    } finally {
-      this.underWay--
-      if (this.underWay === 0) this.onIdle?.()
-    }
+    this.deps.track.begin()
+    return this.path.run(send, watcher)
   }
 
   private checkOpen(): void {
-    if (this.closed) throw new HitherError('VDISK_CLOSED', `this handle of vDisk ${this.name} is closed`)
+    if (this.closed) throw closedError(this.name)
   }
 
   private checkWritable(): void {
-    if (this.readOnly) throw new HitherError('BAD_ARGUMENT', `vDisk ${this.name} is read-only`)
+    const refusal = this.readOnlyRefusal()
+    if (refusal !== undefined) throw refusal
   }
 
-  private checkRange(offset: number, length: number): void {
-    this.checkOpen()
+  private readOnlyRefusal(): HitherError | undefined {
+    if (!this.readOnly) return undefined
+    return new HitherError('BAD_ARGUMENT', `vDisk ${this.name} is read-only`)
+  }
+
+  /** Why the range cannot be used for one IO of at most `most` bytes. */
+  private refusal(offset: number, length: number, most: number): HitherError | undefined {
+    if (this.closed) return closedError(this.name)
     if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
-      throw new HitherError(
+      return new HitherError(
         'BAD_ARGUMENT',
         `offset ${offset} and length ${length} must be whole and not negative`,
       )
     }
     if (offset + length > this.size) {
-      throw new HitherError(
+      return new HitherError(
         'OUT_OF_RANGE',
         `${length} bytes at ${offset} reach past the end of vDisk ${this.name} (${this.size} bytes)`,
       )
     }
+    return length > most ? tooLong(length) : undefined
   }
+}
+
+type CountedKind = 'read' | 'write' | 'other'
+
+/** What an IO counts as when it ends. */
+class CountedIo implements IoWatcher {
+  private readonly handle: VDiskHandle
+  private readonly kind: CountedKind
+  private readonly bytes: number
+
+  constructor(handle: VDiskHandle, kind: CountedKind, bytes: number) {
+    this.handle = handle
+    this.kind = kind
+    this.bytes = bytes
+  }
+
+  ended(failure: HitherError | undefined): void {
+    this.handle.landed(this.kind, this.bytes, failure !== undefined)
+  }
+}
+
+function closedError(name: string): HitherError {
+  return new HitherError('VDISK_CLOSED', `this handle of vDisk ${name} is closed`)
 }
 
 function tooLong(length: number): HitherError {

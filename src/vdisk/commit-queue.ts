@@ -21,12 +21,22 @@ import type { Placement, StreamWriter } from '../replication/stream-writer.ts'
 
 /** Payload of one frame: large enough for a sequential write, small enough to fill egroups well. Bytes. */
 export const FRAME_PAYLOAD_BYTES = 1 * MiB
+/** Turns of the microtask queue that a frame waits for the writers of the one before; a write's answer takes about five. */
+const GATHER_TURNS = 16
 /** Builders kept for reuse. */
 const SPARE_BATCHES_MAX = 2
 
 /** Egroup of a record: the frame's own, or none because the run is a hole. */
 export const OWN_EGROUP = 0
 export const HOLE = -1
+
+/** Whoever has put something into a batch. Both are called once at most, in the turn in which it is decided. */
+export interface CommitWaiter {
+  /** The frame is on all copies, and its records are in the map. */
+  acknowledged(placement: Placement): void
+  /** Nothing of the frame is applied. */
+  refused(error: unknown): void
+}
 
 /** One frame in the making, and what to do when it is acknowledged. Parallel arrays: no object per record. */
 export class Batch {
@@ -39,7 +49,7 @@ export class Batch {
   readonly fingerprintLo: number[] = []
   /** Relative slot << 3 | sub. */
   readonly fingerprintRefs: number[] = []
-  readonly waiters: Array<{ resolve: (placement: Placement) => void; reject: (error: unknown) => void }> = []
+  readonly waiters: CommitWaiter[] = []
   /** Must be durable at once, whatever the container's durability. */
   sync = false
   use: SpaceUse = 'data'
@@ -101,6 +111,8 @@ export class CommitQueue {
   private stopped: unknown
   private appliedTo: ReplayPosition
   private loggedBytes = 0
+  /** Who was in the last frame. */
+  private lastWriters = 0
 
   /** @param position place behind the last frame that is in the map. */
   constructor(deps: CommitDeps, position: ReplayPosition) {
@@ -118,7 +130,7 @@ export class CommitQueue {
     return this.loggedBytes
   }
 
-  /** The batch that takes the next `rawBytes` of slices. Add to it and call `commit` in the same turn. */
+  /** The batch that takes the next `rawBytes` of slices. Add to it and call `add` or `commit` in the same turn. */
   batch(rawBytes: number, use: SpaceUse): Batch {
     let open = this.open.get(use)
     if (open !== undefined && !open.builder.hasRoomFor(rawBytes)) {
@@ -134,14 +146,20 @@ export class CommitQueue {
     return open
   }
 
-  /** Resolves when the batch, with everything added to it, is acknowledged and applied. */
-  commit(batch: Batch, sync: boolean): Promise<Placement> {
-    if (this.stopped !== undefined) return Promise.reject(this.stopped)
+  /** `waiter` hears when the batch, with everything added to it, is acknowledged and applied. */
+  add(batch: Batch, sync: boolean, waiter: CommitWaiter): void {
+    if (this.stopped !== undefined) {
+      waiter.refused(this.stopped)
+      return
+    }
     if (sync) batch.sync = true
-    return new Promise((resolve, reject) => {
-      batch.waiters.push({ resolve, reject })
-      if (!this.pumping) void this.pump()
-    })
+    batch.waiters.push(waiter)
+    if (!this.pumping) void this.pump()
+  }
+
+  /** As `add`, for those who wait for a promise. */
+  commit(batch: Batch, sync: boolean): Promise<Placement> {
+    return new Promise((resolve, reject) => this.add(batch, sync, { acknowledged: resolve, refused: reject }))
   }
 
   /** Fails everything that waits, and everything to come. */
@@ -149,7 +167,7 @@ export class CommitQueue {
     if (this.stopped !== undefined) return
     this.stopped = error
     for (const batch of [...this.full, ...this.open.values()]) {
-      for (const waiter of batch.waiters) waiter.reject(error)
+      for (const waiter of batch.waiters) waiter.refused(error)
       batch.waiters.length = 0
     }
     this.full.length = 0
@@ -158,13 +176,33 @@ export class CommitQueue {
 
   private async pump(): Promise<void> {
     this.pumping = true
-    // One turn of grace: what arrives in the same tick travels in the same frame.
-    await undefined
     try {
-      for (let batch = this.take(); batch !== undefined; batch = this.take()) await this.append(batch)
+      await this.gather(0)
+      for (let batch = this.take(); batch !== undefined; batch = this.take()) {
+        await this.append(batch)
+        await this.gather(this.waiting())
+      }
     } finally {
       this.pumping = false
     }
+  }
+
+  /**
+   * A moment of grace for the writers of the last frame, who have just heard: else the next one goes without them, and
+   * two halves take turns for ever, each with a frame and a sync of its own.
+   * @param others who waited already when they heard
+   */
+  private async gather(others: number): Promise<void> {
+    for (let turn = 0; turn < GATHER_TURNS && this.full.length === 0; turn++) {
+      await undefined
+      if (this.waiting() >= others + this.lastWriters) return
+    }
+  }
+
+  private waiting(): number {
+    let writers = 0
+    for (const open of this.open.values()) writers += open.waiters.length
+    return writers
   }
 
   private take(): Batch | undefined {
@@ -180,11 +218,12 @@ export class CommitQueue {
 
   private async append(batch: Batch): Promise<void> {
     let placement: Placement
+    this.lastWriters = batch.waiters.length
     try {
       const sync = batch.sync || this.deps.syncEachFrame
       placement = await this.deps.stream.append(batch.builder, sync, batch.use)
     } catch (error) {
-      for (const waiter of batch.waiters) waiter.reject(error)
+      for (const waiter of batch.waiters) waiter.refused(error)
       const code = codeOf(error)
       if (code !== 'NO_SPACE' && code !== 'NO_REPLICAS') {
         this.stop(new HitherError('NOT_OWNER', 'this CVM had to give the vDisk up', { cause: error }))
@@ -194,13 +233,13 @@ export class CommitQueue {
       return
     }
     if (this.stopped !== undefined) {
-      for (const waiter of batch.waiters) waiter.reject(this.stopped)
+      for (const waiter of batch.waiters) waiter.refused(this.stopped)
       return
     }
     this.deps.apply(batch, placement)
     this.appliedTo = { order: placement.order, offset: placement.endOffset }
     this.loggedBytes += placement.endOffset - placement.offset
-    for (const waiter of batch.waiters) waiter.resolve(placement)
+    for (const waiter of batch.waiters) waiter.acknowledged(placement)
     this.recycle(batch)
   }
 

@@ -114,6 +114,10 @@ export class OwnedVDisk {
       reads: this.reads,
       throttle: () => this.throttle(),
       makeRoom: services.makeRoom,
+      onWritten: (bytes) => {
+        this.counters.countWrite(bytes)
+        this.afterWrite()
+      },
     })
   }
 
@@ -144,11 +148,13 @@ export class OwnedVDisk {
     return this.map.mappedBlocks * BLOCK_BYTES
   }
 
-  async readInto(offset: number, target: Uint8Array): Promise<void> {
-    this.check(offset, target.length)
-    if (target.length === 0) return
-    await this.reads.readInto(offset, target)
-    this.counters.countRead(target.length)
+  readInto(offset: number, target: Uint8Array): Promise<void> {
+    try {
+      this.check(offset, target.length)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    return target.length === 0 ? Promise.resolve() : this.reads.readInto(offset, target)
   }
 
   /**
@@ -165,14 +171,15 @@ export class OwnedVDisk {
    * `OwnerMoved`, or `CONFLICT` for an attempt that comes too late (attempt-guard.ts). Without `attempt`: it comes from this
    * CVM itself, and cannot be late.
    */
-  async write(offset: number, data: Uint8Array, sync: boolean, attempt?: WriteAttempt): Promise<void> {
-    this.check(offset, data.length)
-    this.assertWritable()
-    if (attempt !== undefined) this.attempts.admit(attempt)
-    if (data.length === 0) return
-    await this.writes.write(offset, data, sync)
-    this.counters.countWrite(data.length)
-    this.afterWrite()
+  write(offset: number, data: Uint8Array, sync: boolean, attempt?: WriteAttempt): Promise<void> {
+    try {
+      this.check(offset, data.length)
+      this.assertWritable()
+      if (attempt !== undefined) this.attempts.admit(attempt)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    return data.length === 0 ? Promise.resolve() : this.writes.write(offset, data, sync)
   }
 
   /** Writes what records the freeing of space, and so must find room when the cluster is full. Durable when it resolves. */
@@ -180,8 +187,6 @@ export class OwnedVDisk {
     this.check(offset, data.length)
     this.assertWritable()
     await this.writes.write(offset, data, true, 'records')
-    this.counters.countWrite(data.length)
-    this.afterWrite()
   }
 
   /** As `write`. */

@@ -10,7 +10,7 @@ import { BLOCK_BYTES, BLOCKS_PER_VBLOCK } from '../base/units.ts'
 import type { StoredSlice } from '../extent-store/types.ts'
 import type { ReadSources, VDiskServices } from './context.ts'
 import type { VDiskCounters } from './counters.ts'
-import type { Page, PageMap } from './page-map.ts'
+import type { PageMap } from './page-map.ts'
 import type { Prefetcher } from './prefetcher.ts'
 import { cacheSlice, decodeSlice } from './reduce.ts'
 
@@ -24,6 +24,19 @@ interface Miss {
 
 /** Misses by egroup, then by slot. */
 type Misses = Map<number, Map<number, Miss[]>>
+
+/** One read on its way. */
+interface ReadRequest {
+  readonly offset: number
+  readonly target: Uint8Array
+  /** Blocks of the vDisk. */
+  readonly start: number
+  readonly end: number
+  readonly sources: ReadSources
+  misses: Misses | undefined
+}
+
+const DONE = Promise.resolve()
 
 export class ReadPath {
   private readonly vdisk: number
@@ -46,37 +59,53 @@ export class ReadPath {
     this.prefetcher = prefetcher
   }
 
-  /** Fills `target` from byte `offset`; the range lies inside the vDisk. */
-  async readInto(offset: number, target: Uint8Array): Promise<void> {
-    this.services.assertCanServe()
-    const start = Math.floor(offset / BLOCK_BYTES)
-    const end = Math.ceil((offset + target.length) / BLOCK_BYTES)
-    const sources = noSources()
-    await this.resolve(offset, target, start, end, sources)
+  /** Fills `target` from byte `offset`; the range lies inside the vDisk. What is cached costs no wait. */
+  readInto(offset: number, target: Uint8Array): Promise<void> {
+    const request = requestOf(offset, target)
+    try {
+      this.services.assertCanServe()
+      const at = this.copyCached(request, request.start)
+      if (at < request.end || request.misses !== undefined) return this.readRest(request, at)
+      this.answer(request)
+      return DONE
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /** Fills `target`, one block, with what the vDisk holds there, for a write that covers the block in part. */
+  async fill(block: number, target: Uint8Array): Promise<void> {
+    const request = requestOf(block * BLOCK_BYTES, target)
+    await this.resolve(request, this.copyCached(request, block))
+  }
+
+  private async readRest(request: ReadRequest, at: number): Promise<void> {
+    await this.resolve(request, at)
+    this.answer(request)
+  }
+
+  /** The whole read is there: count it, and make sure that it may be answered. */
+  private answer({ target, start, end, sources }: ReadRequest): void {
     const waitedBlocks = sources.remoteBlocks + sources.lateBlocks
     const remoteBytes = Math.min(target.length, waitedBlocks * BLOCK_BYTES)
     this.counters.countSource(target.length - remoteBytes, remoteBytes)
     this.services.observer.onRead(this.vdisk, start, end - start, sources)
     this.services.assertCanServe()
+    this.counters.countRead(target.length)
   }
 
-  /** Fills `target`, one block, with what the vDisk holds there, for a write that covers the block in part. */
-  async fill(block: number, target: Uint8Array): Promise<void> {
-    await this.resolve(block * BLOCK_BYTES, target, block, block + 1, noSources())
-  }
-
-  private async resolve(
-    offset: number,
-    target: Uint8Array,
-    start: number,
-    end: number,
-    sources: ReadSources,
-  ): Promise<void> {
+  /** @param at blocks before were looked up */
+  private async resolve(request: ReadRequest, at: number): Promise<void> {
+    let next = at
     for (let lookup = 1; ; lookup++) {
-      const misses = await this.copyCached(offset, target, start, end, sources)
+      while (next < request.end) {
+        await this.map.load(Math.floor(next / BLOCKS_PER_VBLOCK))
+        next = this.copyCached(request, next)
+      }
+      const { misses } = request
       if (misses === undefined) return
       try {
-        await this.fetch(misses, offset, target, sources)
+        await this.fetch(misses, request.offset, request.target, request.sources)
         return
       } catch (error) {
         if (codeOf(error) !== 'SLOT_MISSING') throw error
@@ -86,31 +115,22 @@ export class ReadPath {
           })
         }
       }
+      request.misses = undefined
+      next = this.copyCached(request, request.start)
     }
   }
 
-  private async leafOf(vblock: number): Promise<Page> {
-    let page = this.map.leaf(vblock)
-    while (page === undefined) {
-      await this.map.load(vblock)
-      page = this.map.leaf(vblock)
-    }
-    return page
-  }
-
-  /** Copies holes and cached blocks; returns what is left to fetch. */
-  private async copyCached(
-    offset: number,
-    target: Uint8Array,
-    start: number,
-    end: number,
-    sources: ReadSources,
-  ): Promise<Misses | undefined> {
-    let misses: Misses | undefined
-    let block = start
+  /**
+   * Copies holes and cached blocks from `from` on, and notes what is left to fetch. Returns the end, or the first block
+   * whose page of the map has to be loaded.
+   */
+  private copyCached(request: ReadRequest, from: number): number {
+    const { offset, target, end, sources } = request
+    let block = from
     while (block < end) {
       const vblock = Math.floor(block / BLOCKS_PER_VBLOCK)
-      const page = this.map.leaf(vblock) ?? (await this.leafOf(vblock))
+      const page = this.map.leaf(vblock)
+      if (page === undefined) return block
       this.services.pages.touch(page)
       const words = page.words
       const stop = Math.min(end, (vblock + 1) * BLOCKS_PER_VBLOCK)
@@ -118,21 +138,28 @@ export class ReadPath {
         const at = (block % BLOCKS_PER_VBLOCK) * 2
         const egroup = words[at]!
         const ref = words[at + 1]!
-        const from = Math.max(offset, block * BLOCK_BYTES)
-        const length = Math.min(offset + target.length, (block + 1) * BLOCK_BYTES) - from
+        const first = Math.max(offset, block * BLOCK_BYTES)
+        const length = Math.min(offset + target.length, (block + 1) * BLOCK_BYTES) - first
         if (egroup === 0) {
-          target.fill(0, from - offset, from - offset + length)
+          target.fill(0, first - offset, first - offset + length)
         } else if (
-          !this.services.cache.copyTo(egroup, ref, target, from - offset, from - block * BLOCK_BYTES, length)
+          !this.services.cache.copyTo(
+            egroup,
+            ref,
+            target,
+            first - offset,
+            first - block * BLOCK_BYTES,
+            length,
+          )
         ) {
-          misses ??= new Map()
-          addMiss(misses, egroup, ref, block)
+          request.misses ??= new Map()
+          addMiss(request.misses, egroup, ref, block)
         } else if (this.prefetcher.hasUnread && this.prefetcher.takeUnread(egroup, ref)) {
           sources.heldBlocks++
         }
       }
     }
-    return misses
+    return end
   }
 
   private async fetch(
@@ -211,8 +238,15 @@ export class ReadPath {
   }
 }
 
-function noSources(): ReadSources {
-  return { remoteBlocks: 0, heldBlocks: 0, lateBlocks: 0, fetched: [] }
+function requestOf(offset: number, target: Uint8Array): ReadRequest {
+  return {
+    offset,
+    target,
+    start: Math.floor(offset / BLOCK_BYTES),
+    end: Math.ceil((offset + target.length) / BLOCK_BYTES),
+    sources: { remoteBlocks: 0, heldBlocks: 0, lateBlocks: 0, fetched: [] },
+    misses: undefined,
+  }
 }
 
 function addMiss(misses: Misses, egroup: number, ref: number, block: number): void {

@@ -1,14 +1,13 @@
 /**
- * Write path of an owned vDisk (DESIGN §2): bound and order → reduce → batch → append to all copies → apply → answer.
+ * Write path of an owned vDisk: bound and order → reduce → batch → append to all copies → apply → answer.
  *
  *   1. Take one of N places (the only back-pressure), and the block range: overlapping writes go one after the other,
  *      so a write that does not cover whole blocks reads the rest first without losing a neighbour's bytes.
- *   2. Pin the leaves of the map, so that applying is synchronous.
- *   3. Reduce up to 1 MiB at a time into the open batch, and wait for its acknowledgement. A piece of up to 1 MiB is
- *      in one frame, so after a crash it is there whole or not at all.
+ *   2. Up to 1 MiB at a time goes through piece-write.ts: reduced, in one frame, applied.
+ *
+ * A write of whole blocks that is one piece and meets nobody, as nearly all are, takes no step that could wait before the
+ * log: it costs one promise.
  */
-
-import { codeOf } from '../base/errors.ts'
 import { Semaphore } from '../base/queue.ts'
 import { RangeLock } from '../base/range-lock.ts'
 import { BLOCK_BYTES, BLOCKS_PER_VBLOCK } from '../base/units.ts'
@@ -16,6 +15,7 @@ import type { SpaceUse } from '../extent-store/types.ts'
 import type { CommitQueue } from './commit-queue.ts'
 import { EpochBarrier } from './epoch-barrier.ts'
 import type { PageMap } from './page-map.ts'
+import { type Piece, type PieceDeps, PieceWrite } from './piece-write.ts'
 import type { ReadPath } from './read-path.ts'
 import { PLAN_BLOCKS_MAX, type Reducer } from './reduce.ts'
 
@@ -23,8 +23,6 @@ import { PLAN_BLOCKS_MAX, type Reducer } from './reduce.ts'
 const IN_FLIGHT_MAX = 256
 /** Pieces of one long write that may be under way together: bounds its memory. */
 const PIECES_AHEAD_MAX = 4
-/** How often one piece may wait for a reclaim. */
-const ROOM_TRIES_MAX = 8
 /** vBlocks that one hole record of a trim may pin. */
 const ERASE_VBLOCKS_MAX = 64
 
@@ -37,6 +35,8 @@ export interface WritePathDeps {
   readonly throttle: () => Promise<void> | undefined
   /** Gets space back, if there is some; `false`: there is none. */
   readonly makeRoom: () => Promise<boolean>
+  /** A write of so many bytes is in the map. */
+  readonly onWritten: (bytes: number) => void
 }
 
 export class WritePath {
@@ -44,23 +44,34 @@ export class WritePath {
   private readonly places = new Semaphore(IN_FLIGHT_MAX)
   private readonly ranges = new RangeLock()
   private readonly pieces = new EpochBarrier()
+  private readonly pieceDeps: PieceDeps
 
   constructor(deps: WritePathDeps) {
     this.deps = deps
+    const { map, queue, reducer, makeRoom } = deps
+    this.pieceDeps = { map, queue, reducer, makeRoom, pieces: this.pieces }
   }
 
   /** Writes `data` at byte `offset`; the range lies inside the vDisk. */
-  async write(offset: number, data: Uint8Array, sync: boolean, use: SpaceUse = 'data'): Promise<void> {
+  write(offset: number, data: Uint8Array, sync: boolean, use: SpaceUse = 'data'): Promise<void> {
     const start = Math.floor(offset / BLOCK_BYTES)
     const end = Math.ceil((offset + data.length) / BLOCK_BYTES)
-    await this.enter(start, end)
-    try {
-      const aligned = data.length === (end - start) * BLOCK_BYTES
-      const blocks = aligned ? data : await this.fillEdges(offset, data, start, end)
-      await this.writeBlocks(start, end, blocks, sync, use)
-    } finally {
-      this.leave(start, end)
-    }
+    const isOnePiece = data.length === (end - start) * BLOCK_BYTES && end - start <= PLAN_BLOCKS_MAX
+    if (!isOnePiece || !this.tryEnter(start, end))
+      return this.writeInSteps(offset, data, start, end, sync, use)
+    return new Promise((resolve, reject) => {
+      const piece = { start, end, data, dataOffset: 0, sync, use }
+      const write = new PieceWrite(this.pieceDeps, piece, (failure) => {
+        this.leave(start, end)
+        if (failure !== undefined) {
+          reject(failure)
+          return
+        }
+        this.deps.onWritten(data.length)
+        resolve()
+      })
+      write.begin()
+    })
   }
 
   /**
@@ -100,6 +111,14 @@ export class WritePath {
     return this.pieces.passed()
   }
 
+  /** Takes a place and the range if neither has to be waited for. */
+  private tryEnter(start: number, end: number): boolean {
+    if (this.deps.throttle() !== undefined || !this.places.tryAcquire()) return false
+    if (this.ranges.tryLock(start, end)) return true
+    this.places.release()
+    return false
+  }
+
   private async enter(start: number, end: number): Promise<void> {
     if (!this.places.tryAcquire()) await this.places.acquire()
     if (!this.ranges.tryLock(start, end)) await this.ranges.lock(start, end)
@@ -110,6 +129,25 @@ export class WritePath {
   private leave(start: number, end: number): void {
     this.ranges.unlock(start, end)
     this.places.release()
+  }
+
+  private async writeInSteps(
+    offset: number,
+    data: Uint8Array,
+    start: number,
+    end: number,
+    sync: boolean,
+    use: SpaceUse,
+  ): Promise<void> {
+    await this.enter(start, end)
+    try {
+      const aligned = data.length === (end - start) * BLOCK_BYTES
+      const blocks = aligned ? data : await this.fillEdges(offset, data, start, end)
+      await this.writeBlocks(start, end, blocks, sync, use)
+    } finally {
+      this.leave(start, end)
+    }
+    this.deps.onWritten(data.length)
   }
 
   /** Whole blocks around `data`, with what the vDisk holds now at the edges. The range is locked. */
@@ -140,7 +178,7 @@ export class WritePath {
     sync: boolean,
     use: SpaceUse,
   ): Promise<void> {
-    if (end - start <= PLAN_BLOCKS_MAX) return this.writePiece(start, end, data, 0, sync, use)
+    if (end - start <= PLAN_BLOCKS_MAX) return this.writePiece({ start, end, data, dataOffset: 0, sync, use })
     const ahead: Array<Promise<void>> = []
     let failure: unknown
     const track = (piece: Promise<void>) => {
@@ -152,50 +190,19 @@ export class WritePath {
     }
     for (let from = start; from < end && failure === undefined; from += PLAN_BLOCKS_MAX) {
       const to = Math.min(end, from + PLAN_BLOCKS_MAX)
-      track(this.writePiece(from, to, data, (from - start) * BLOCK_BYTES, sync, use))
+      const dataOffset = (from - start) * BLOCK_BYTES
+      track(this.writePiece({ start: from, end: to, data, dataOffset, sync, use }))
       if (ahead.length >= PIECES_AHEAD_MAX) await ahead.shift()
     }
     await Promise.all(ahead)
     if (failure !== undefined) throw failure
   }
 
-  /**
-   * Writes a piece; when no node has room for it, again after each reclaim that got some, which other writes may have taken.
-   * Nothing of the piece is held while it waits: the reclaim waits for pieces under way.
-   */
-  private async writePiece(
-    start: number,
-    end: number,
-    data: Uint8Array,
-    dataOffset: number,
-    sync: boolean,
-    use: SpaceUse,
-  ): Promise<void> {
-    const { map, reducer, queue, makeRoom } = this.deps
-    for (let triesLeft = ROOM_TRIES_MAX; ; triesLeft--) {
-      const pinned = map.pin(start, end)
-      if (pinned !== undefined) await pinned
-      const plan = reducer.takePlan()
-      const epoch = this.pieces.enter()
-      let refusal: unknown
-      try {
-        const count = end - start
-        const verifying = reducer.classify(plan, data, dataOffset, count)
-        if (verifying !== undefined) await verifying
-        const batch = queue.batch(plan.uniqueBlocks * BLOCK_BYTES, use)
-        reducer.emit(batch, plan, start, data, dataOffset, count)
-        await queue.commit(batch, sync)
-        return
-      } catch (error) {
-        if (codeOf(error) !== 'NO_SPACE' || triesLeft === 0) throw error
-        refusal = error
-      } finally {
-        this.pieces.leave(epoch)
-        reducer.returnPlan(plan)
-        map.unpin(start, end)
-      }
-      if (!(await makeRoom())) throw refusal
-    }
+  private writePiece(piece: Piece): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const onEnd = (failure: unknown): void => (failure === undefined ? resolve() : reject(failure))
+      new PieceWrite(this.pieceDeps, piece, onEnd).begin()
+    })
   }
 
   /** Holes over what is allocated; what never was written costs nothing. */

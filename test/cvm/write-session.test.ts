@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { HitherError } from '../../src/base/errors.ts'
 import type { StoragePort } from '../../src/cvm/port.ts'
-import { type SendAttempt, WriteSession } from '../../src/cvm/write-session.ts'
+import { type SendAttempt, through, WriteSession } from '../../src/cvm/write-session.ts'
 import { OwnerMoved, type WriteAttempt } from '../../src/vdisk/attempt-guard.ts'
 
 const PORT = {} as StoragePort
@@ -27,7 +27,7 @@ const settled = () => new Promise((resolve) => setImmediate(resolve))
 test('an attempt that met a new owner is sent to it with its generation', async () => {
   const { sent, send } = recorder()
   const session = new WriteSession('host/1', 1)
-  const write = session.write(0, 8192, (io) => io(PORT), send)
+  const write = session.write(0, 8192, through(PORT), send)
   sent[0]!.reject(new OwnerMoved(2))
   await settled()
   expect(sent.map(({ attempt }) => attempt.generation)).toEqual([1, 2])
@@ -41,10 +41,10 @@ async function sentTwice(session: WriteSession, send: SendAttempt, start: number
   const write = session.write(
     start,
     end,
-    (io) => {
+    (io, watcher) => {
       io(PORT).catch(() => {})
       return new Promise((resolve, reject) => {
-        again = () => void io(PORT).then(resolve, reject)
+        again = () => void through(PORT)(io, watcher).then(resolve, reject)
       })
     },
     send,
@@ -75,7 +75,7 @@ test('nor is one that is not the newest of its write', async () => {
   expect(sent).toHaveLength(2)
   sent[1]!.resolve()
   await write
-  const next = session.write(0, 8192, (io) => io(PORT), send)
+  const next = session.write(0, 8192, through(PORT), send)
   await settled()
   expect(sent[2]!.attempt.generation).toBe(2)
   sent[2]!.resolve()
@@ -86,9 +86,9 @@ test('writes to the same bytes go one after the other, also while the first is s
   const { sent, send } = recorder()
   const session = new WriteSession('host/1', 1)
   const { write, again } = await sentTwice(session, send, 0, 8192)
-  const overlapping = session.write(4096, 12_288, (io) => io(PORT), send)
-  const behind = session.write(8192, 12_288, (io) => io(PORT), send)
-  const elsewhere = session.write(12_288, 16_384, (io) => io(PORT), send)
+  const overlapping = session.write(4096, 12_288, through(PORT), send)
+  const behind = session.write(8192, 12_288, through(PORT), send)
+  const elsewhere = session.write(12_288, 16_384, through(PORT), send)
   await settled()
   const numbers = () => sent.map(({ attempt }) => attempt.number)
   expect(numbers()).toEqual([1, 4])
@@ -111,8 +111,8 @@ test('writes to the same bytes go one after the other, also while the first is s
 test('a write that fails gives its bytes back, and later ones say that it is over', async () => {
   const { sent, send } = recorder()
   const session = new WriteSession('host/1', 1)
-  const failing = session.write(0, 4096, (io) => io(PORT), send)
-  const next = session.write(0, 4096, (io) => io(PORT), send)
+  const failing = session.write(0, 4096, through(PORT), send)
+  const next = session.write(0, 4096, through(PORT), send)
   await settled()
   sent[0]!.reject(new HitherError('TIMEOUT', 'no answer'))
   await expect(failing).rejects.toMatchObject({ code: 'TIMEOUT' })
@@ -125,7 +125,7 @@ test('a write that fails gives its bytes back, and later ones say that it is ove
 test('so many writes are under way, and no more', async () => {
   const { sent, send } = recorder()
   const session = new WriteSession('host/1', 1)
-  const writes = Array.from({ length: 300 }, (_, at) => session.write(at, at + 1, (io) => io(PORT), send))
+  const writes = Array.from({ length: 300 }, (_, at) => session.write(at, at + 1, through(PORT), send))
   await settled()
   expect(sent).toHaveLength(256)
   for (let answered = 0; answered < 300; answered++) {
