@@ -238,6 +238,11 @@ export interface RequestKey {
 
 export interface FileCall {
   readonly key?: RequestKey
+  /**
+   * Whoever asks may not do this: `FORBIDDEN`, now and whenever the call comes again, also without this. But when it was
+   * done (or refused) under its key before, it is answered as it was then.
+   */
+  readonly forbidden?: boolean
 }
 
 /** A file and where it is, after it was made. */
@@ -322,7 +327,7 @@ export interface FileSystem {
     file: FileId,
     offset: number,
     source: Uint8Array,
-    options?: WriteOptions & FileCall,
+    options?: WriteOptions & { readonly key?: RequestKey },
   ): Promise<FileChange & { verifier: Uint8Array }>
   /** Everything written before is durable; with the same verifier, nothing written under it was lost. */
   commit(file: FileId): Promise<FileChange & { verifier: Uint8Array }>

@@ -24,6 +24,7 @@ export type ErrorCode =
   | 'IS_DIRECTORY'
   | 'NOT_EMPTY'
   | 'NAME_TOO_LONG'
+  | 'FORBIDDEN'
   // vDisk IO
   | 'VDISK_CLOSED'
   | 'NO_SPACE'

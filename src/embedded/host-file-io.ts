@@ -12,16 +12,7 @@
  *   the owner cut or zeroed bytes of the file meanwhile (another epoch), the data is written again. Farther past the end
  *   than `LOOSE_BYTES`, or past the vDisk, the size comes first.
  */
-import type {
-  FileAttributes,
-  FileCall,
-  FileChange,
-  FileId,
-  FileTime,
-  RequestKey,
-  VDisk,
-  WriteOptions,
-} from '../api.ts'
+import type { FileAttributes, FileChange, FileId, FileTime, RequestKey, VDisk, WriteOptions } from '../api.ts'
 import { codeOf, type HitherError } from '../base/errors.ts'
 import { forgetOldest } from '../base/oldest.ts'
 import type { NodeId, VDiskId } from '../base/units.ts'
@@ -89,17 +80,17 @@ export class HostFileIo {
   }
 
   /** Asks the owner of the files disk, across failures. Throws what it refused with. */
-  async ask(request: FileRequest, key: RequestKey | undefined): Promise<FileAnswer> {
+  async ask(request: FileRequest, key?: RequestKey, forbidden = false): Promise<FileAnswer> {
     if (this.closed !== undefined) throw this.closed
     const { id, path } = this.deps
-    const bytes = encodeRequest({ request, key })
+    const bytes = encodeRequest({ request, key, forbidden })
     const answer = decodeAnswer(await path.run((port) => port.files(id, bytes)))
     this.compare(answer)
     return answer
   }
 
   async getAttributes(file: FileId, birth: number): Promise<FileAttributes> {
-    const { attributes, place } = await this.ask({ op: 'getAttributes', file, birth }, undefined)
+    const { attributes, place } = await this.ask({ op: 'getAttributes', file, birth })
     if (place !== undefined && this.known.has(file)) this.learn(attributes[0]!, place)
     return attributes[0]!
   }
@@ -115,7 +106,7 @@ export class HostFileIo {
       const mayBeLonger =
         known !== undefined && offset + target.length > known.attributes.size && known.at < startedAt
       if (known === undefined || mayBeLonger) {
-        const answer = await this.ask({ op: 'read', file, offset, length: target.length }, undefined)
+        const answer = await this.ask({ op: 'read', file, offset, length: target.length })
         const attributes = answer.attributes[0]!
         if (answer.place === undefined) {
           const bytes = answer.bytes!
@@ -141,7 +132,7 @@ export class HostFileIo {
     file: FileId,
     offset: number,
     source: Uint8Array,
-    options: WriteOptions & FileCall,
+    options: WriteOptions & { readonly key?: RequestKey },
   ): Promise<FileChange & { verifier: Uint8Array }> {
     const end = offset + source.length
     for (let attempt = 1; ; attempt++) {
@@ -166,7 +157,7 @@ export class HostFileIo {
   async commit(file: FileId): Promise<FileChange & { verifier: Uint8Array }> {
     for (let attempt = 1; ; attempt++) {
       await this.tellWritten()
-      const answer = await this.ask({ op: 'getAttributes', file, birth: 0 }, undefined)
+      const answer = await this.ask({ op: 'getAttributes', file, birth: 0 })
       const attributes = answer.attributes[0]!
       const known = answer.place === undefined ? undefined : this.learn(attributes, answer.place)
       try {
@@ -183,7 +174,7 @@ export class HostFileIo {
     await this.tellWritten()
     const { node } = this.deps
     // Nothing is added: it only gets its vDisk.
-    const answer = await this.ask({ op: 'extend', file, offset: 0, end: 0, node }, undefined)
+    const answer = await this.ask({ op: 'extend', file, offset: 0, end: 0, node })
     const { place, attributes } = this.learn(answer.attributes[1]!, answer.place!)
     this.sizes.set(file, attributes.size)
     return { vdisk: place.vdisk, size: attributes.size }
@@ -218,7 +209,7 @@ export class HostFileIo {
     this.cancelTell = undefined
     const files = [...this.written].map(([file, time]) => ({ file, time }))
     this.written = new Map()
-    this.telling = this.ask({ op: 'written', files }, undefined)
+    this.telling = this.ask({ op: 'written', files })
       .then(() => {})
       .finally(() => {
         this.telling = undefined
@@ -258,7 +249,7 @@ export class HostFileIo {
     const verifierBefore = known && this.deps.verifier(known.place.vdisk)
     const placeBefore = known?.place
     const [answer] = await Promise.all([
-      this.ask(request, undefined),
+      this.ask(request),
       early ? known.disk.write(offset, source, fua) : undefined,
     ])
     const [before, after] = answer.attributes
@@ -309,7 +300,7 @@ export class HostFileIo {
   private async askAgain(file: FileId): Promise<Known | undefined> {
     if (!this.known.has(file)) return undefined
     await this.tellWritten()
-    const { attributes, place } = await this.ask({ op: 'getAttributes', file, birth: 0 }, undefined)
+    const { attributes, place } = await this.ask({ op: 'getAttributes', file, birth: 0 })
     if (place === undefined) {
       this.forget(file)
       return undefined

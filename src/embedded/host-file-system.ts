@@ -185,7 +185,7 @@ export class HostFileSystem implements FileSystem {
     file: FileId,
     offset: number,
     source: Uint8Array,
-    options: WriteOptions & FileCall = {},
+    options: WriteOptions & { readonly key?: RequestKey } = {},
   ): Promise<FileChange & { verifier: Uint8Array }> {
     return this.io.write(file, offset, source, options)
   }
@@ -200,7 +200,7 @@ export class HostFileSystem implements FileSystem {
 
   /** The files that have a vDisk of their own. */
   async listDisks(): Promise<readonly ListedDisk[]> {
-    return (await this.io.ask({ op: 'disks' }, undefined)).disks!
+    return (await this.io.ask({ op: 'disks' })).disks!
   }
 
   /** The vDisk of a regular file, which gets one if it has none. `FILE_STALE`, `IS_DIRECTORY`, `BAD_ARGUMENT`. */
@@ -225,12 +225,12 @@ export class HostFileSystem implements FileSystem {
 
   private async ask(request: FileRequest): Promise<FileAnswer> {
     await this.io.tellWritten()
-    return this.io.ask(request, undefined)
+    return this.io.ask(request)
   }
 
   private async change(request: FileRequest, call: FileCall | undefined): Promise<FileAnswer> {
     await this.io.tellWritten()
-    return this.io.ask(request, call?.key ?? this.newKey())
+    return this.io.ask(request, call?.key ?? this.newKey(), call?.forbidden)
   }
 
   private newKey(): RequestKey {

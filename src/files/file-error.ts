@@ -17,6 +17,7 @@ export const FILE_CODES = [
   'CONFLICT',
   'NO_SPACE',
   'OUT_OF_RANGE',
+  'FORBIDDEN',
 ] as const satisfies readonly ErrorCode[]
 
 export type FileCode = (typeof FILE_CODES)[number]

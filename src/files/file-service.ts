@@ -23,7 +23,7 @@ import { FileTable } from './file-table.ts'
 import { decodeRequest, encodeAnswer, encodeRefusal } from './files-wire.ts'
 import { attributesOf, type Inode } from './inode.ts'
 import { TABLE_BYTES } from './limits.ts'
-import type { Asked, FileAnswer, FileRequest } from './messages.ts'
+import type { Asked, FileAnswer, FileRequest, KeyedRequest } from './messages.ts'
 import {
   link,
   list,
@@ -122,25 +122,25 @@ export class FileService {
   }
 
   async #handle(bytes: Uint8Array): Promise<Uint8Array> {
-    const { request, key } = decodeRequest(bytes)
+    const keyed = decodeRequest(bytes)
     this.#deps.assertServing()
-    const answer = await (key === undefined ? this.#run(request, undefined) : this.#runOnce(request, key))
+    const answer = await (keyed.key === undefined ? this.#run(keyed) : this.#runOnce(keyed, keyed.key))
     this.#deps.assertServing()
     return answer
   }
 
-  #runOnce(request: FileRequest, key: RequestKey): Promise<Uint8Array> {
+  #runOnce(keyed: KeyedRequest, key: RequestKey): Promise<Uint8Array> {
     const text = keyText(key)
     const running = this.#running.get(text)
     if (running !== undefined) return running
     const known = this.#table.replies.get(text)
     if (known !== undefined) return this.#table.settled().then(() => known)
-    const work = this.#run(request, key).finally(() => this.#running.delete(text))
+    const work = this.#run(keyed).finally(() => this.#running.delete(text))
     this.#running.set(text, work)
     return work
   }
 
-  async #run(request: FileRequest, key: RequestKey | undefined): Promise<Uint8Array> {
+  async #run({ request, key, forbidden }: KeyedRequest): Promise<Uint8Array> {
     const table = this.#table
     let done: Uint8Array | undefined
     const record = (answer: Uint8Array): Promise<void> => {
@@ -149,6 +149,7 @@ export class FileService {
       return this.#commit()
     }
     try {
+      if (forbidden) throw fileError('FORBIDDEN', 'whoever asks may not do this')
       this.#adoption.look()
       const answer = await this.#answer(request, (what) => record(encodeAnswer(what)), key)
       if (done !== undefined && answer.place === undefined) return done

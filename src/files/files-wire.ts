@@ -2,7 +2,8 @@
  * Bytes of what hosts and the owner of a files disk say to each other (messages.ts). Little endian; every reader checks
  * its bounds and throws `PROTOCOL_ERROR`.
  *
- * Request: u8 version (1), u8 operation, u8 1 with a key (u32 high, u32 low) or 0 without, then what it asks for.
+ * Request: u8 version (1), u8 operation, u8 flags (bit 0 with a key, 1 forbidden), the key (u32 high, u32 low), then what
+ *          it asks for.
  * Answer:  u8 version (1), u8 0, u8 parts (bit 0 place, 1 bytes, 2 entries, 3 disks, 4 end), u8 number of attributes,
  *          those, then the parts; or: u8 version, u8 1 + number of the code, and the sentence.
  */
@@ -23,6 +24,9 @@ import type {
 import { bytesOf, nameOf } from './names.ts'
 
 const VERSION = 1
+/** Flags of a request: it has a key; it is forbidden to whoever asks. */
+const KEYED = 1
+const FORBIDDEN = 2
 /** Operations by their number on the wire: append only. */
 const OPERATIONS = [
   'getAttributes',
@@ -51,11 +55,11 @@ const ENTRY_BYTES_MIN = 10 + ATTRIBUTES_BYTES
 const DISK_BYTES_MIN = 26
 const WRITTEN_BYTES = 16
 
-export function encodeRequest({ request, key }: KeyedRequest): Uint8Array {
+export function encodeRequest({ request, key, forbidden }: KeyedRequest): Uint8Array {
   const writer = new ByteWriter(request.op === 'write' ? request.data.length + 64 : 256)
   writer.u8(VERSION).u8(OPERATIONS.indexOf(request.op))
-  if (key === undefined) writer.u8(0)
-  else writer.u8(1).u32(key.high).u32(key.low)
+  writer.u8((key === undefined ? 0 : KEYED) | (forbidden ? FORBIDDEN : 0))
+  if (key !== undefined) writer.u32(key.high).u32(key.low)
   writeRequest(writer, request)
   return writer.view()
 }
@@ -137,10 +141,11 @@ export function decodeRequest(bytes: Uint8Array): KeyedRequest {
   checkVersion(reader)
   const op = OPERATIONS[reader.u8()]
   if (op === undefined) throw new HitherError('PROTOCOL_ERROR', 'no such file operation')
-  const key = reader.u8() === 0 ? undefined : { high: reader.u32(), low: reader.u32() }
+  const flags = reader.u8()
+  const key = (flags & KEYED) === 0 ? undefined : { high: reader.u32(), low: reader.u32() }
   const request = readRequest(reader, op)
   reader.end()
-  return { request, key }
+  return { request, key, forbidden: (flags & FORBIDDEN) !== 0 }
 }
 
 function readRequest(reader: ByteReader, op: FileRequest['op']): FileRequest {

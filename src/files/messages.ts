@@ -127,4 +127,6 @@ export interface FileAnswer {
 export interface KeyedRequest {
   readonly request: FileRequest
   readonly key: RequestKey | undefined
+  /** Only what is on record under the key; else it is refused (api.ts, `FileCall`). */
+  readonly forbidden: boolean
 }

@@ -3,7 +3,8 @@
  * leaves what one execution leaves, and is answered the same each time. Random calls that must not run twice go to a real
  * cluster, each with its copies; a model knows what each must answer and what must be there in the end.
  *
- * A copy of a call that failed is sent before the next call only: the client has its answer then, and sends no more.
+ * What is known at every door are calls that change names, attributes and sizes. A WRITE is known to the doors that have
+ * answered it: its late copies go there.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it } from 'vitest'
@@ -11,8 +12,8 @@ import type { Cluster } from '../../src/api.ts'
 import { MiB } from '../../src/base/units.ts'
 import { serveNfs } from '../../src/frontend/nfs/index.ts'
 import { openCluster } from '../../src/index.ts'
-import { Calls, PROC, place, writeSattr } from '../frontend/nfs/calls.ts'
-import { RawClient } from '../frontend/nfs/raw-client.ts'
+import { Calls, PROC, place, writeArgs, writeSattr } from '../frontend/nfs/calls.ts'
+import { RawClient, xdr } from '../frontend/nfs/raw-client.ts'
 import { chosenSeed, Dice, LONG, TIMEOUT_MS } from './harness.ts'
 
 const NODES = 3
@@ -27,6 +28,8 @@ const [OK, NOENT, EXIST, NOTDIR, ISDIR] = [0, 2, 17, 20, 21]
 interface Prepared {
   readonly procedure: number
   readonly args: Buffer
+  /** Each door that carries it out answers with the attributes of then. */
+  readonly write?: boolean
   /** Applies the call to the model, and returns the status that it must be answered with. */
   readonly apply: () => number
 }
@@ -61,7 +64,49 @@ class Model {
   }
 }
 
-function randomCall(dice: Dice, model: Model, root: Buffer): Prepared {
+/** A file that is written to, cut and grown, and what must be in it. One that ever passed 1 MiB has a vDisk. */
+class Written {
+  readonly name: string
+  readonly handle: Buffer
+  readonly #place: number
+  bytes = Buffer.alloc(0)
+
+  /** `place`: where in the file it goes on, bytes. */
+  constructor(name: string, handle: Buffer, place: number) {
+    this.name = name
+    this.handle = handle
+    this.#place = place
+  }
+
+  randomCall(dice: Dice): Prepared {
+    const at = this.#place + dice.below(20_000)
+    if (dice.below(4) === 0) {
+      const args = xdr((out) => {
+        out.opaque(this.handle)
+        writeSattr(out, { size: at })
+        out.bool(false)
+      })
+      return { procedure: PROC.setattr, args, apply: () => this.#resize(at) }
+    }
+    const data = dice.bytes(4 + 4 * dice.below(1_500))
+    const apply = (): number => {
+      if (this.bytes.length < at + data.length) this.#resize(at + data.length)
+      data.copy(this.bytes, at)
+      return OK
+    }
+    return { procedure: PROC.write, args: writeArgs(this.handle, at, data), write: true, apply }
+  }
+
+  #resize(size: number): number {
+    const old = this.bytes
+    this.bytes = Buffer.alloc(size)
+    old.copy(this.bytes)
+    return OK
+  }
+}
+
+function randomCall(dice: Dice, model: Model, root: Buffer, files: readonly Written[]): Prepared {
+  if (dice.below(3) === 0) return files[dice.below(files.length)]!.randomCall(dice)
   const name = NAMES[dice.below(NAMES.length)]!
   const other = NAMES[dice.below(NAMES.length)]!
   switch (dice.below(6)) {
@@ -127,6 +172,17 @@ class Failures {
   }
 }
 
+async function contentOf(calls: Calls, handle: Buffer): Promise<Buffer> {
+  const parts: Buffer[] = []
+  for (let at = 0, end = false; !end; ) {
+    const part = await calls.read(handle, at, 1 * MiB)
+    parts.push(part.data)
+    at += part.data.length
+    end = part.end
+  }
+  return Buffer.concat(parts)
+}
+
 it(
   'a call that is sent again, anywhere and at any time, is executed once',
   async () => {
@@ -138,35 +194,49 @@ it(
     const doors = await Promise.all(cluster.nodes.map((node) => serveNfs(cluster.files(node))))
     const clients: RawClient[] = []
     for (const door of [...doors, ...doors]) clients.push(await RawClient.connect(door.port))
-    const anyClient = (): RawClient => clients[dice.below(clients.length)]!
-    const root = await new Calls(clients[0]!).mount()
+    const anyClient = (): number => dice.below(clients.length)
+    const calls = new Calls(clients[0]!)
+    const root = await calls.mount()
+    const files: Written[] = []
+    for (const [name, at] of [
+      ['small', 0],
+      ['large', 2 * MiB],
+    ] as const) {
+      files.push(new Written(name, (await calls.create(root, name)).handle, at))
+    }
     const model = new Model()
     const failures = new Failures(cluster, dice)
     const late: Array<{ readonly due: number; readonly send: () => Promise<void> }> = []
     let sent = 0
 
     for (let i = 0; i < CALLS; i += 1) {
-      const { procedure, args, apply } = randomCall(dice, model, root)
+      const { procedure, args, apply, write = false } = randomCall(dice, model, root, files)
       const what = `call ${i} (procedure ${procedure}) of seed ${seed}`
       const xid = 1_000_000 + i
-      const send = async (): Promise<Buffer> => {
+      /** Doors that have answered it. */
+      const known: number[] = []
+      const send = async (client = anyClient()): Promise<Buffer> => {
         sent += 1
-        const answer = await anyClient().nfs(procedure, args, { xid })
+        const answer = await clients[client]!.nfs(procedure, args, { xid })
         expect([what, answer.denied, answer.status]).toEqual([what, false, 0])
+        known.push(client % NODES)
         return answer.bytes
       }
       if (i % CALLS_BETWEEN_FAILURES === 10) failures.next()
       const expected = apply()
-      const answers = await Promise.all(Array.from({ length: 1 + dice.below(3) }, send))
+      const answers = await Promise.all(Array.from({ length: 1 + dice.below(3) }, () => send()))
       if (dice.below(2) === 0) answers.push(await send())
       for (const bytes of answers) expect([what, bytes.readUInt32BE(24)]).toEqual([what, expected])
-      if (expected === OK) {
-        for (const bytes of answers) expect([what, bytes.equals(answers[0]!)]).toEqual([what, true])
-        const again = async (): Promise<void> => {
-          expect([`${what}, late`, (await send()).equals(answers[0]!)]).toEqual([`${what}, late`, true])
-        }
-        if (dice.below(2) === 0) late.push({ due: i + dice.below(LATE_CALLS), send: again })
+      const isSame = (bytes: Buffer): boolean =>
+        expected === OK && !write ? bytes.equals(answers[0]!) : bytes.readUInt32BE(24) === expected
+      for (const bytes of answers) expect([what, isSame(bytes)]).toEqual([what, true])
+      const again = async (): Promise<void> => {
+        // Either connection to the door.
+        const client = known[dice.below(known.length)]! + NODES * dice.below(2)
+        const bytes = await send(write ? client : undefined)
+        expect([`${what}, late`, isSame(bytes)]).toEqual([`${what}, late`, true])
       }
+      if (dice.below(2) === 0) late.push({ due: i + dice.below(LATE_CALLS), send: again })
       for (let j = late.length - 1; j >= 0; j -= 1) if (late[j]!.due <= i) await late.splice(j, 1)[0]!.send()
     }
     await failures.over()
@@ -174,7 +244,11 @@ it(
     for (const client of clients) {
       const listed = await new Calls(client).listAll(root)
       const names = listed.map(({ name }) => name).filter((name) => !name.startsWith('.'))
-      expect(names.sort()).toEqual([...model.entries.keys()].sort())
+      expect(names.sort()).toEqual([...model.entries.keys(), ...files.map(({ name }) => name)].sort())
+      for (const { name, handle, bytes } of files) {
+        const read = await contentOf(new Calls(client), handle)
+        expect([name, read.length, read.equals(bytes)]).toEqual([name, bytes.length, true])
+      }
       client.close()
     }
     console.log(

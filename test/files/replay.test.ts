@@ -115,6 +115,26 @@ describe('a request that comes again', () => {
       { numRuns: Number(process.env.FILES_RUNS ?? 4) },
     )
   })
+
+  test('what is forbidden stays so, and what was done before stays done', async () => {
+    const sim = await openSimCluster({ seed: 3, settings })
+    const hosts = await hostsOf(sim)
+    const [first, second] = hosts
+    const done = { high: 1, low: 1 }
+    const refused = { high: 1, low: 2 }
+    const made = await first!.createDirectory(ROOT, bytes('d'), {}, { key: done })
+    const forbid = (fs: FileSystem) =>
+      outcome(fs.createDirectory(ROOT, bytes('e'), {}, { key: refused, forbidden: true }))
+    expect(await forbid(first!)).toBe('FORBIDDEN')
+    await failOwner(sim, 0, false)
+    // Late copies, at another host: of the one that was refused, which would be allowed by now, and the other way round.
+    expect(await outcome(second!.createDirectory(ROOT, bytes('e'), {}, { key: refused }))).toBe('FORBIDDEN')
+    const again = await second!.createDirectory(ROOT, bytes('d'), {}, { key: done, forbidden: true })
+    expect(again).toEqual(made)
+    expect(await outcome(second!.remove(ROOT, bytes('d'), { forbidden: true }))).toBe('FORBIDDEN')
+    for (const fs of hosts) expect(await walk(fs)).toEqual([['d', []]])
+    await sim.close()
+  })
 })
 
 /** The CVM that owns the files disk dies, or stops answering until its lease is over, and comes back. */

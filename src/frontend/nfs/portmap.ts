@@ -167,7 +167,14 @@ async function answerDatagram(programs: readonly Program[], message: Buffer, fro
   else {
     const { header, credentials, prepared } = call
     const { procedure } = header
-    const write = await prepared.run({ procedure, credentials, client: clientAddress(from), key: undefined })
+    const client = clientAddress(from)
+    const write = await prepared.run({
+      procedure,
+      credentials,
+      client,
+      key: undefined,
+      isAwaited: () => true,
+    })
     writeAccepted(out, header.xid, SUCCESS)
     write(out)
   }

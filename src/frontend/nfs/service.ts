@@ -2,6 +2,7 @@
 import type { FileAttributes, FileChange, FileId, FilePath, FileSystem } from '../../api.ts'
 import type { HitherError } from '../../base/errors.ts'
 import type { BufferPool } from '../socket/buffer-pool.ts'
+import { AnsweredWrites } from './answered-writes.ts'
 import { writePostOp, writeWcc, writeWccAfter } from './attributes.ts'
 import { type Export, Exports } from './exports.ts'
 import { decodeHandle } from './handle.ts'
@@ -23,13 +24,22 @@ export interface Target {
 /** What a failed call still tells of a file: post_op_attr or wcc_data. */
 export type Aftermath = readonly [handle: Buffer, shape: 'attributes' | 'wcc']
 
+interface Told {
+  readonly shape: Aftermath[1]
+  readonly container: number
+  readonly attributes: FileAttributes | undefined
+}
+
 export class NfsService {
   readonly exports: Exports
+  readonly answeredWrites: AnsweredWrites
   readonly pool: BufferPool
   readonly onDefect: (error: HitherError) => void
 
   constructor(path: FilePath, pool: BufferPool, onDefect: (error: HitherError) => void) {
-    this.exports = new Exports(path, () => performance.now())
+    const now = (): number => performance.now()
+    this.exports = new Exports(path, now)
+    this.answeredWrites = new AnsweredWrites(now)
     this.pool = pool
     this.onDefect = onDefect
   }
@@ -84,16 +94,10 @@ export class NfsService {
   }
 
   async #failure(call: Call, objects: readonly Aftermath[], status: Status): Promise<WriteResults> {
-    const after = await Promise.all(objects.map(([handle]) => this.#afterwards(handle, call, status)))
-    return (out) => {
-      out.u32(status)
-      for (const [i, [, shape]] of objects.entries()) {
-        const { container, attributes } = after[i]!
-        if (shape === 'wcc') writeWccAfter(out, container, attributes)
-        else writePostOp(out, container, attributes)
-      }
-      return undefined
-    }
+    const after = await Promise.all(
+      objects.map(async ([handle, shape]) => ({ shape, ...(await this.#afterwards(handle, call, status)) })),
+    )
+    return failureResults(status, after)
   }
 
   async #afterwards(
@@ -109,6 +113,18 @@ export class NfsService {
     } catch {
       return UNKNOWN
     }
+  }
+}
+
+/** Apart, so that an answer that is kept holds nothing of the call. */
+function failureResults(status: Status, after: readonly Told[]): WriteResults {
+  return (out) => {
+    out.u32(status)
+    for (const { shape, container, attributes } of after) {
+      if (shape === 'wcc') writeWccAfter(out, container, attributes)
+      else writePostOp(out, container, attributes)
+    }
+    return undefined
   }
 }
 

@@ -1,5 +1,5 @@
 /** From an error of the engine, or of this door, to the status that an NFS client is told. */
-import { asHitherError, type ErrorCode, type HitherError } from '../../base/errors.ts'
+import { asHitherError, codeOf, type ErrorCode, type HitherError } from '../../base/errors.ts'
 import {
   NFS3ERR_ACCES,
   NFS3ERR_EXIST,
@@ -39,6 +39,7 @@ const STATUS_OF: Readonly<Partial<Record<ErrorCode, Status>>> = {
   FILE_STALE: NFS3ERR_STALE,
   BAD_ARGUMENT: NFS3ERR_INVAL,
   OUT_OF_RANGE: NFS3ERR_FBIG,
+  FORBIDDEN: NFS3ERR_ACCES,
   NO_SPACE: NFS3ERR_NOSPC,
   DEVICE_FULL: NFS3ERR_NOSPC,
   IN_USE: NFS3ERR_ACCES,
@@ -49,6 +50,13 @@ const STATUS_OF: Readonly<Partial<Record<ErrorCode, Status>>> = {
   // The client waits, and asks again: a restart, or another door, may answer.
   CLUSTER_CLOSED: NFS3ERR_JUKEBOX,
   VDISK_CLOSED: NFS3ERR_JUKEBOX,
+}
+
+/** The call is refused for good, and not for what storage is like at the moment. */
+export function isRefusal(error: unknown): boolean {
+  const code = codeOf(error)
+  const status = error instanceof NfsError ? error.status : code && STATUS_OF[code]
+  return status !== undefined && status !== NFS3ERR_JUKEBOX && status !== NFS3ERR_IO
 }
 
 /** The status for whatever a call failed with. `onDefect` is told of what nobody expected. */

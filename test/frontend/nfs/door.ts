@@ -58,3 +58,8 @@ export async function until(condition: () => boolean): Promise<void> {
   }
   throw new Error(`never came true: ${condition}`)
 }
+
+/** `Promise.all`, under a name that says that the order of `sent` is kept. */
+export function inOrder<T>(sent: Array<Promise<T>>): Promise<T[]> {
+  return Promise.all(sent)
+}

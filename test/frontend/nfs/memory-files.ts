@@ -17,6 +17,7 @@ import type {
   FileTime,
   FileType,
   MadeFile,
+  RequestKey,
   WriteOptions,
 } from '../../../src/api.ts'
 import { type ErrorCode, HitherError } from '../../../src/base/errors.ts'
@@ -304,7 +305,7 @@ export class MemoryFileSystem implements FileSystem {
     file: FileId,
     offset: number,
     source: Uint8Array,
-    options: WriteOptions & FileCall = {},
+    options: WriteOptions & { readonly key?: RequestKey } = {},
   ): Promise<FileChange & { verifier: Uint8Array }> {
     return this.#run(options.fua ? 'write fua' : 'write', file, options, () => {
       const inode = this.#get(file)
@@ -342,8 +343,14 @@ export class MemoryFileSystem implements FileSystem {
     return Buffer.concat([inode.data], inode.size)
   }
 
-  async #run<T>(operation: string, file: FileId, call: FileCall | undefined, run: () => T): Promise<T> {
+  async #run<T>(operation: string, file: FileId, call: FileCall | undefined, work: () => T): Promise<T> {
     const key = call?.key
+    const run =
+      call?.forbidden !== true
+        ? work
+        : (): T => {
+            throw fail('FORBIDDEN')
+          }
     if (key === undefined) return this.#once(operation, file, run)
     const name = `${key.high} ${key.low}`
     const known = this.#answers.get(name) as Promise<T> | undefined

@@ -1,9 +1,9 @@
 /** ONC RPC as RFC 5531 has it: records, refusals, credentials, answers out of order, and what a connection may hold. */
 import { describe, expect, it } from 'vitest'
 import * as wire from '../../../src/frontend/nfs/wire.ts'
-import { Calls, PROC, place, writeArgs } from './calls.ts'
-import { openDoor, until } from './door.ts'
-import { encodeCall, fragments, frame, RawClient, ROOT_USER, xdr } from './raw-client.ts'
+import { PROC, writeArgs } from './calls.ts'
+import { inOrder, openDoor, until } from './door.ts'
+import { encodeCall, fragments, frame, xdr } from './raw-client.ts'
 
 const NULL_ARGS = Buffer.alloc(0)
 const SUCCESS = 0
@@ -258,58 +258,3 @@ describe('many calls at a time', () => {
     expect(door.server.connections()).toBe(0)
   })
 })
-
-describe('calls that are sent again', () => {
-  it('join the one under way, on another connection and door, and are answered as it was', async () => {
-    const door = await openDoor()
-    const peer = await openDoor({}, door.fs)
-    const calls = await door.calls()
-    const root = await calls.mount()
-    let release: () => void = () => {}
-    door.fs.trail = []
-    door.fs.before = (operation) =>
-      operation === 'createDirectory' ? new Promise<void>((resolve) => (release = resolve)) : undefined
-    const args = place(root, 'd', (out) => [0, 0, 0, 0, 0, 0].forEach((word) => void out.u32(word)))
-    const again = [await door.connect(), await RawClient.connect(peer.server.port)]
-    const sent = [calls.client, ...again].map((client) => client.nfs(PROC.mkdir, args, { xid: 77 }))
-    await until(() => door.fs.trail!.includes('createDirectory 1'))
-    await new Promise((resolve) => setTimeout(resolve, 30))
-    door.fs.before = undefined
-    release()
-    const answers = await inOrder(sent)
-    for (const answer of answers) expect(answer.bytes.equals(answers[0]!.bytes)).toBe(true)
-    expect(answers[0]!.results.u32()).toBe(wire.NFS3_OK)
-    expect(door.fs.trail.filter((one) => one === 'createDirectory 1')).toHaveLength(1)
-    // Later, too; but another xid, machine or client user name is another call.
-    const late = await again[1]!.nfs(PROC.mkdir, args, { xid: 77 })
-    expect(late.bytes.equals(answers[0]!.bytes)).toBe(true)
-    for (const how of [{ xid: 78 }, { xid: 77, as: { uid: 0, gid: 0, machine: 'another' } }]) {
-      expect((await again[0]!.nfs(PROC.mkdir, args, how)).results.u32()).toBe(wire.NFS3ERR_EXIST)
-    }
-    again[1]!.close()
-  })
-
-  it('a WRITE that is sent again while it is under way is applied once', async () => {
-    const door = await openDoor()
-    const calls = await door.calls()
-    const root = await calls.mount()
-    const { handle } = await calls.create(root, 'f')
-    let release: () => void = () => {}
-    door.fs.trail = []
-    door.fs.before = (operation) =>
-      operation === 'write' ? new Promise<void>((resolve) => (release = resolve)) : undefined
-    const args = writeArgs(handle, 0, Buffer.from('data'))
-    const other = new Calls(await door.connect(), { as: ROOT_USER })
-    const sent = [calls.client, other.client].map((client) => client.nfs(PROC.write, args, { xid: 5 }))
-    await until(() => door.fs.trail!.includes('write 2'))
-    await new Promise((resolve) => setTimeout(resolve, 20))
-    release()
-    for (const answer of await inOrder(sent)) expect(answer.results.u32()).toBe(0)
-    expect(door.fs.trail.filter((one) => one === 'write 2')).toHaveLength(1)
-  })
-})
-
-/** `Promise.all`, under a name that says that the order of `sent` is kept. */
-function inOrder<T>(sent: Array<Promise<T>>): Promise<T[]> {
-  return Promise.all(sent)
-}

@@ -35,8 +35,8 @@ import {
   NFS3ERR_NOT_SYNC,
   TRANSFER_BYTES_MAX,
 } from '../wire.ts'
+import { checkedChange } from './checked-change.ts'
 import { checkRegular } from './data.ts'
-import { keyOf } from './making.ts'
 import { readHandle } from './names.ts'
 
 /** Transfers of this size and its multiples are best: the unit of the block map. */
@@ -85,12 +85,15 @@ async function applyChanges(
   guard: FileTime | undefined,
   call: Call,
 ) {
-  const file = await service.known(target)
-  if (changes.size !== undefined) checkSize(file, changes.size)
-  const allowed = allowedChanges(file, target.user, changes)
-  const options = { ...(guard && { guard }), ...keyOf(call) }
+  const check = async (): Promise<FileChanges> => {
+    const file = await service.known(target)
+    if (changes.size !== undefined) checkSize(file, changes.size)
+    return allowedChanges(file, target.user, changes)
+  }
   try {
-    return await target.fs.setAttributes(target.file, allowed, options)
+    return await checkedChange(call, check, (how, allowed) =>
+      target.fs.setAttributes(target.file, allowed ?? changes, { ...(guard && { guard }), ...how }),
+    )
   } catch (error) {
     if (guard !== undefined && codeOf(error) === 'CONFLICT') throw new NfsError(NFS3ERR_NOT_SYNC)
     throw error

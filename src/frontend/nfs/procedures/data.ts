@@ -4,14 +4,14 @@
  * What a WRITE is answered as (`committed`): in a container of durability `sync` every acknowledged write is durable, so
  * FILE_SYNC whatever was asked, and clients need not COMMIT. In one of durability `flush` what was asked for.
  */
-import type { FileAttributes } from '../../../api.ts'
+import type { FileAttributes, FileChange } from '../../../api.ts'
 import { HEADROOM_BYTES } from '../../socket/buffer-pool.ts'
 import { writePostOp, writeWcc } from '../attributes.ts'
 import { afterForeignWrite, mayReadData, mayWriteData } from '../permissions.ts'
-import type { Payload, Procedure } from '../rpc/program.ts'
+import type { Payload, Procedure, WriteResults } from '../rpc/program.ts'
 import { paddedLength } from '../rpc/xdr.ts'
 import type { NfsService, Target } from '../service.ts'
-import { NfsError } from '../status.ts'
+import { isRefusal, NfsError } from '../status.ts'
 import {
   FILE_BYTES_MAX,
   FILE_SYNC,
@@ -20,6 +20,7 @@ import {
   NFS3ERR_FBIG,
   NFS3ERR_INVAL,
   NFS3ERR_ISDIR,
+  NFS3ERR_JUKEBOX,
   STABLE_HOW_COUNT,
   TRANSFER_BYTES_MAX,
   UNSTABLE,
@@ -86,27 +87,51 @@ export function write(service: NfsService): Procedure {
     const data = args.opaque(args.remaining)
     return {
       once: true,
-      run: (call) =>
-        service.answer(call, [[handle, 'wcc']], async () => {
+      run: async (call) => {
+        const known = call.key && service.answeredWrites.get(call.key)
+        if (known !== undefined) return known
+        let lasting = true
+        const work = async (): Promise<WriteResults> => {
           const target = await service.openToChange(handle, call)
           if (count > data.length) throw new NfsError(NFS3ERR_INVAL)
           if (offset + count > FILE_BYTES_MAX) throw new NfsError(NFS3ERR_FBIG)
           await checkWritable(service, target)
+          // Storage was waited for. Whoever has left since may have sent it elsewhere, and have gone on there.
+          if (!call.isAwaited()) throw new NfsError(NFS3ERR_JUKEBOX)
           const { exported, fs, file } = target
           const synchronous = exported.info.durability === 'sync'
           const options = { fua: !synchronous && stable !== UNSTABLE }
           const written = await fs.write(file, offset, data.subarray(0, count), options)
           exported.seen.put(written.after)
-          return (out) => {
-            out.u32(NFS3_OK)
-            writeWcc(out, fs.id, written)
-            out.u32(count)
-            out.u32(synchronous ? FILE_SYNC : stable)
-            out.fixed(written.verifier)
-            return undefined
-          }
-        }),
+          return writeResults(fs.id, written, count, synchronous ? FILE_SYNC : stable)
+        }
+        const results = await service.answer(call, [[handle, 'wcc']], () =>
+          work().catch((error: unknown) => {
+            lasting = isRefusal(error)
+            throw error
+          }),
+        )
+        if (lasting && call.key !== undefined) service.answeredWrites.put(call.key, results)
+        return results
+      },
     }
+  }
+}
+
+/** Apart, so that an answer that is kept holds nothing of the call. */
+function writeResults(
+  container: number,
+  written: FileChange & { verifier: Uint8Array },
+  count: number,
+  committed: number,
+): WriteResults {
+  return (out) => {
+    out.u32(NFS3_OK)
+    writeWcc(out, container, written)
+    out.u32(count)
+    out.u32(committed)
+    out.fixed(written.verifier)
+    return undefined
   }
 }
 

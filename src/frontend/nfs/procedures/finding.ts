@@ -1,13 +1,13 @@
 /** LOOKUP, REMOVE, RMDIR, RENAME: names that are there. */
-import type { FileChange } from '../../../api.ts'
+import type { FileCall, FileChange } from '../../../api.ts'
 import { writePostOp, writeWcc } from '../attributes.ts'
 import { encodeHandle } from '../handle.ts'
 import { MAY_EXECUTE, modeAllows, mustChangeEntries } from '../permissions.ts'
-import type { Call, Procedure } from '../rpc/program.ts'
+import type { Procedure } from '../rpc/program.ts'
 import { changed, type NfsService, type Target } from '../service.ts'
 import { NfsError } from '../status.ts'
 import { NFS3_OK, NFS3ERR_ACCES, NFS3ERR_INVAL, NFS3ERR_XDEV } from '../wire.ts'
-import { keyOf } from './making.ts'
+import { checkedChange } from './checked-change.ts'
 import { checkName, checkOwnName, checkVictim, readHandle, readName } from './names.ts'
 
 export function lookup(service: NfsService): Procedure {
@@ -38,16 +38,16 @@ export function lookup(service: NfsService): Procedure {
 }
 
 export function remove(service: NfsService): Procedure {
-  return removal(service, ({ fs, file }, name, call) => fs.remove(file, name, keyOf(call)))
+  return removal(service, ({ fs, file }, name, how) => fs.remove(file, name, how))
 }
 
 export function removeDirectory(service: NfsService): Procedure {
-  return removal(service, ({ fs, file }, name, call) => fs.removeDirectory(file, name, keyOf(call)))
+  return removal(service, ({ fs, file }, name, how) => fs.removeDirectory(file, name, how))
 }
 
 function removal(
   service: NfsService,
-  take: (target: Target, name: Buffer, call: Call) => Promise<FileChange>,
+  take: (target: Target, name: Buffer, how: FileCall) => Promise<FileChange>,
 ): Procedure {
   return (args) => {
     const directory = readHandle(args)
@@ -58,8 +58,8 @@ function removal(
         service.answer(call, [[directory, 'wcc']], async () => {
           const target = await service.openToChange(directory, call)
           checkOwnName(name, NFS3ERR_INVAL)
-          await mayTake(service, target, name, { newParent: false })
-          return changed(target, await take(target, name, call))
+          const check = (): Promise<void> => mayTake(service, target, name, { newParent: false })
+          return changed(target, await checkedChange(call, check, (how) => take(target, name, how)))
         }),
     }
   }
@@ -97,9 +97,11 @@ export function rename(service: NfsService): Procedure {
             if (from.exported !== to.exported) throw new NfsError(NFS3ERR_XDEV)
             checkOwnName(name, NFS3ERR_INVAL)
             checkOwnName(newName, NFS3ERR_INVAL)
-            await mayRename(service, { from, name, to, newName })
             const { fs, exported } = from
-            const change = await fs.rename(from.file, name, to.file, newName, keyOf(call))
+            const check = (): Promise<void> => mayRename(service, { from, name, to, newName })
+            const change = await checkedChange(call, check, (how) =>
+              fs.rename(from.file, name, to.file, newName, how),
+            )
             exported.seen.put(change.from.after)
             exported.seen.put(change.to.after)
             return (out) => {

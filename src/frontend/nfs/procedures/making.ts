@@ -34,6 +34,7 @@ import {
   UNCHECKED,
   VERIFIER_BYTES,
 } from '../wire.ts'
+import { checkedChange } from './checked-change.ts'
 import { checkOwnName, findEntry, readHandle, readName } from './names.ts'
 
 type How = 'unchecked' | 'guarded' | { readonly exclusive: Uint8Array }
@@ -48,8 +49,10 @@ export function create(service: NfsService): Procedure {
       run: (call) =>
         makes(service, call, directory, name, async (target) => {
           if ((changes.size ?? 0) > FILE_BYTES_MAX) throw new NfsError(NFS3ERR_FBIG)
-          const initial = await mayCreate(service, target, name, how, changes)
-          return target.fs.createFile(target.file, name, initial, { how, ...keyOf(call) })
+          const check = (): Promise<FileChanges> => mayCreate(service, target, name, how, changes)
+          return checkedChange(call, check, (once, initial = changes) =>
+            target.fs.createFile(target.file, name, initial, { how, ...once }),
+          )
         }),
     }
   }
@@ -90,8 +93,10 @@ export function makeDirectory(service: NfsService): Procedure {
       once: true,
       run: (call) =>
         makes(service, call, directory, name, async (target) => {
-          const initial = await mayMake(service, target, changes, { directory: true })
-          return target.fs.createDirectory(target.file, name, withoutSize(initial), keyOf(call))
+          const check = (): Promise<FileChanges> => mayMake(service, target, changes, { directory: true })
+          return checkedChange(call, check, (how, initial = changes) =>
+            target.fs.createDirectory(target.file, name, withoutSize(initial), how),
+          )
         }),
     }
   }
@@ -109,10 +114,12 @@ export function makeSymlink(service: NfsService): Procedure {
         makes(service, call, directory, name, async (target) => {
           if (text.length === 0 || text.includes(0)) throw new NfsError(NFS3ERR_INVAL)
           if (text.length > PATH_BYTES_MAX) throw new NfsError(NFS3ERR_NAMETOOLONG)
-          const initial = await mayMake(service, target, changes, { directory: false })
-          // A link has no mode of its own: whoever reaches it may read it.
-          const link = { ...withoutSize(initial), mode: 0o777 }
-          return target.fs.createSymlink(target.file, name, text, link, keyOf(call))
+          const check = (): Promise<FileChanges> => mayMake(service, target, changes, { directory: false })
+          return checkedChange(call, check, (how, initial = changes) => {
+            // A link has no mode of its own: whoever reaches it may read it.
+            const link = { ...withoutSize(initial), mode: 0o777 }
+            return target.fs.createSymlink(target.file, name, text, link, how)
+          })
         }),
     }
   }
@@ -157,8 +164,11 @@ export function link(service: NfsService): Procedure {
             const target = await service.openToChange(directoryHandle, call)
             if (source.exported !== target.exported) throw new NfsError(NFS3ERR_XDEV)
             checkOwnName(name, NFS3ERR_EXIST)
-            mustChangeEntries(await service.knownDirectory(target), target.user)
-            const made = await target.fs.link(source.file, target.file, name, keyOf(call))
+            const check = async (): Promise<void> =>
+              mustChangeEntries(await service.knownDirectory(target), target.user)
+            const made = await checkedChange(call, check, (how) =>
+              target.fs.link(source.file, target.file, name, how),
+            )
             remember(target, made)
             return (out) => {
               out.u32(NFS3_OK)
@@ -215,9 +225,4 @@ function withoutSize({ size: _, ...changes }: FileChanges): FileChanges {
 function remember({ exported }: Target, made: MadeFile): void {
   exported.seen.put(made.file)
   exported.seen.put(made.directory.after)
-}
-
-/** The key of a call as options of the engine. */
-export function keyOf(call: Call): { key?: NonNullable<Call['key']> } {
-  return call.key === undefined ? {} : { key: call.key }
 }

@@ -55,7 +55,7 @@ export async function checkVictim(
   const sticky = isSticky(directory, user)
   if (user.uid === 0 || !(sticky || how.newParent)) return
   const file = await findEntry(target, name)
-  // Nothing to take: or it was taken by this very call, sent before, and the file system knows the answer.
+  // Nothing to take: the file system says so.
   if (file === undefined) return
   if (sticky && file.uid !== user.uid) throw new NfsError(NFS3ERR_PERM)
   if (how.newParent && file.type === 'directory' && !modeAllows(file, user, MAY_WRITE)) {

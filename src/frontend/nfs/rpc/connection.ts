@@ -12,7 +12,7 @@
  * | a record begun, or an answer not taken, with no progress for `stallTimeoutMs` | destroyed |
  * | bytes that are no calls | destroyed, reported |
  * | a call that this server does not understand | refused, the connection goes on |
- * | the client says FIN | answers what is under way, then closes |
+ * | the client says FIN | answers what is under way, then closes; a WRITE that still waits for its turn is not done |
  * | the door closes | as with FIN, and reads no more: the client sends again what was not answered |
  * | reset | calls under way run on unheard; their buffers and bytes return when they have |
  */
@@ -65,6 +65,8 @@ export class Connection implements RecordSink {
   /** The socket is paused until there is room. */
   #waiting = false
   #inputEnded = false
+  /** The client said FIN: as a rule it has gone elsewhere. */
+  #left = false
   #broken = false
   /** Resolves when the socket is closed. */
   readonly ended: Promise<void>
@@ -76,7 +78,10 @@ export class Connection implements RecordSink {
     this.#parser = new RecordParser(this, settings.pool, settings.recordBytesMax)
     this.#out = new ReplyWriter(socket, settings.pool, this.#sent)
     socket.on('data', (chunk: Buffer) => this.#parse(() => this.#parser.push(chunk)))
-    socket.on('end', () => this.#finish())
+    socket.on('end', () => {
+      this.#left = true
+      this.#finish()
+    })
     socket.on('close', () => this.#disconnected())
     socket.setTimeout(settings.stallTimeoutMs, () => {
       if (this.#clientOwes) socket.destroy()
@@ -153,10 +158,14 @@ export class Connection implements RecordSink {
   #start({ header, credentials, args, prepared }: Accepted): WriteResults | Promise<WriteResults> {
     const { procedure } = header
     const call = { procedure, credentials, client: this.#client }
-    if (!prepared.once) return prepared.run({ ...call, key: undefined })
+    if (!prepared.once) return prepared.run({ ...call, key: undefined, isAwaited: this.#isThere })
     const key = requestKey(this.#client, credentials.machine, header, args)
-    return this.#settings.underWay.join(key, () => prepared.run({ ...call, key }))
+    return this.#settings.underWay.join(key, this.#isThere, (isAwaited) =>
+      prepared.run({ ...call, key, isAwaited }),
+    )
   }
+
+  readonly #isThere = (): boolean => !this.#left && !this.#broken
 
   #answer(xid: number, write: WriteResults | undefined, cost: number): void {
     const { scratch, pool, budget } = this.#settings
