@@ -107,6 +107,23 @@ describe('a read-only export', () => {
 })
 
 describe('modes', () => {
+  it('that another door changed count at once for ACCESS, and within a second for all', async () => {
+    const door = await openDoor()
+    const other = await openDoor({}, door.fs)
+    const calls = await door.calls()
+    const alice = (await other.calls()).as({ as: ALICE })
+    const { handle } = await calls.create(await calls.mount(), 'f', { mode: 0o644 })
+    await calls.write(handle, 0, Buffer.from('x'))
+    expect((await alice.read(handle, 0, 1)).status).toBe(0)
+    const changedAt = performance.now()
+    await calls.setattr(handle, { mode: 0o600 })
+    expect((await alice.access(handle)).granted).toBe(0)
+    expect((await alice.read(handle, 0, 1)).status).toBe(wire.NFS3ERR_ACCES)
+    await calls.setattr(handle, { mode: 0o644 })
+    while ((await alice.read(handle, 0, 1)).status !== 0) await new Promise((done) => setTimeout(done, 20))
+    expect(performance.now() - changedAt).toBeLessThan(2_000)
+  })
+
   it('owner, group and others have their own bits, root has all but running what nobody runs', () => {
     const file = { type: 'file', mode: 0o421, uid: 5, gid: 6 } as FileAttributes
     const user = (uid: number, gid: number, groups: number[] = []) => ({ uid, gid, groups })
