@@ -171,8 +171,9 @@ class FileDisk implements VDisk {
     await this.files.asDisk(this.file)
   }
 
-  snapshot(name: string): Promise<SnapshotInfo> {
-    return this.inner.snapshot(name)
+  /** `BAD_ARGUMENT`: nobody could name it, since only disks have snapshots. */
+  async snapshot(): Promise<SnapshotInfo> {
+    throw new HitherError('BAD_ARGUMENT', `${this.name} is a file; only disks have snapshots`)
   }
 
   allocation(offset: number, length: number): Promise<AllocationRun[]> {

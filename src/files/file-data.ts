@@ -25,7 +25,7 @@ import { FileTurns } from './file-turns.ts'
 import { attributesOf, type Inode, NO_PLACE } from './inode.ts'
 import { CAPACITY_BYTES_MIN, FILE_BYTES_MAX, LOOSE_BYTES, SLOT_BYTES, SLOTS_START } from './limits.ts'
 import type { Asked, DiskPlace, FileAnswer } from './messages.ts'
-import { applyChanges } from './operations.ts'
+import { applyChanges, checkSize, type ReadyDisk } from './operations.ts'
 
 /** Records the answer with the effect, commits both, and resolves when they are durable. */
 export type Finish = (answer: FileAnswer) => Promise<void>
@@ -122,6 +122,23 @@ export class FileData {
     return { done: write() }
   }
 
+  /** A vDisk of `bytes` at least, for a file that is not there yet. What a crash leaves of it has no file. */
+  async newDisk(bytes: number, node: NodeId): Promise<ReadyDisk> {
+    const { table, disks, container } = this.#deps
+    checkSize(bytes)
+    table.assertRoom()
+    const file = table.newId()
+    const capacity = capacityFor(bytes)
+    const vdisk = await disks.create(this.#newDiskName(file), container, capacity, node)
+    return { file, place: { kind: 'disk', vdisk, capacity, native: false } }
+  }
+
+  /** The file did not come. */
+  dropDisk({ place }: ReadyDisk): void {
+    const { disks, onError } = this.#deps
+    disks.remove(place.vdisk).catch((error: unknown) => onError('deleting the vDisk of a file', error))
+  }
+
   /** Sees to a vDisk, and to a size of `end` at least. */
   extend(request: Asked<'extend'>, finish: Finish): Promise<FileAnswer> {
     return this.#turns.alone(request.file, async () => {
@@ -153,11 +170,19 @@ export class FileData {
     return changes.size === undefined ? apply() : this.#turns.alone(request.file, apply)
   }
 
-  /** For `createFile` on a file that is there. */
-  setSize(file: FileId, size: number, node: NodeId, finish: (inode: Inode) => Promise<void>): Promise<void> {
-    return this.#turns.alone(file, async () => {
-      const inode = this.#regular(file)
-      await this.#setAll(inode, { size }, node, () => finish(inode))
+  /** For `createFile` on a file that is there: `tell` says what the answer is, once the file has its size. */
+  setSize(
+    { id, size, node }: { readonly id: FileId; readonly size: number; readonly node: NodeId },
+    tell: () => FileAnswer,
+    finish: Finish,
+  ): Promise<FileAnswer> {
+    return this.#turns.alone(id, async () => {
+      let answer: FileAnswer | undefined
+      await this.#setAll(this.#regular(id), { size }, node, () => {
+        answer = tell()
+        return finish(answer)
+      })
+      return answer!
     })
   }
 
@@ -358,11 +383,6 @@ function slotOffset(slot: number): number {
 
 function capacityFor(bytes: number): number {
   return Math.min(alignUp(Math.max(bytes * 2, CAPACITY_BYTES_MIN), CAPACITY_BYTES_MIN), FILE_BYTES_MAX)
-}
-
-function checkSize(size: number): void {
-  if (Number.isSafeInteger(size) && size >= 0 && size <= FILE_BYTES_MAX) return
-  throw fileError('OUT_OF_RANGE', `a file has ${FILE_BYTES_MAX} bytes at most, not ${size}`)
 }
 
 function sameTime(a: FileTime, b: FileTime): boolean {

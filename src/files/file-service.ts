@@ -22,9 +22,10 @@ import { FileError, fileError } from './file-error.ts'
 import { FileTable } from './file-table.ts'
 import { decodeRequest, encodeAnswer, encodeRefusal } from './files-wire.ts'
 import { attributesOf, type Inode } from './inode.ts'
-import { TABLE_BYTES } from './limits.ts'
+import { SLOT_BYTES, TABLE_BYTES } from './limits.ts'
 import type { Asked, FileAnswer, FileRequest, KeyedRequest } from './messages.ts'
 import {
+  freeName,
   link,
   list,
   listDisks,
@@ -241,39 +242,45 @@ export class FileService {
     return { attributes: [attributesOf(inode)], ...(place === undefined ? {} : { place }) }
   }
 
-  /** A name that is taken is no failure for all ways to create a file. */
   async #createFile(request: Asked<'createFile'>, finish: Finish): Promise<FileAnswer> {
     const table = this.#table
+    const data = this.#data
+    const taken = this.#takeExisting(request, finish)
+    if (taken !== undefined) return taken
+    const size = request.changes.size ?? 0
+    if (size <= SLOT_BYTES) return settle(make(table, request), finish)
+    freeName(table, request.directory, request.name)
+    // The vDisk comes first, so that the file is there whole with one commit, and with its answer.
+    const disk = await data.newDisk(size, request.node)
+    try {
+      const takenSince = this.#takeExisting(request, finish)
+      if (takenSince === undefined) return settle(make(table, request, disk), finish)
+      data.dropDisk(disk)
+      return takenSince
+    } catch (error) {
+      data.dropDisk(disk)
+      throw error
+    }
+  }
+
+  /** A name that is taken is no failure for all ways to create a file. `undefined`: it has to be made. */
+  #takeExisting(request: Asked<'createFile'>, finish: Finish): Promise<FileAnswer> | undefined {
+    const table = this.#table
     const found = this.#named(request.directory, request.name)
+    if (found?.type !== 'file') return undefined
     const { how, changes } = request
-    const same = () => {
-      const inode = table.get(found!.id)
+    const same = (): FileAnswer => {
       const holder = attributesOf(table.get(request.directory))
-      return { attributes: [attributesOf(inode), holder, holder] }
+      return { attributes: [attributesOf(table.get(found.id)), holder, holder] }
     }
-    if (found?.type === 'file') {
-      if (how === 'exclusive' && found.verifier.length > 0 && sameBytes(found.verifier, request.verifier)) {
-        return settle(same(), finish)
-      }
-      if (how === 'unchecked') {
-        if (changes.size === undefined) return settle(same(), finish)
-        let answer: FileAnswer | undefined
-        await this.#data.setSize(found.id, changes.size, request.node, () => {
-          answer = same()
-          return finish(answer)
-        })
-        return answer!
-      }
+    if (how === 'exclusive') {
+      const isHis = found.verifier.length > 0 && sameBytes(found.verifier, request.verifier)
+      return isHis ? settle(same(), finish) : undefined
     }
-    const { size, ...others } = changes
-    const made = make(table, { ...request, changes: others })
-    if (size === undefined || size === 0) return settle(made, finish)
-    let answer = made
-    await this.#data.setSize(made.attributes[0]!.id, size, request.node, (inode) => {
-      answer = { attributes: [attributesOf(inode), made.attributes[1]!, made.attributes[2]!] }
-      return finish(answer)
-    })
-    return answer
+    if (how !== 'unchecked') return undefined
+    if (changes.size === undefined) return settle(same(), finish)
+    const { id } = found
+    return this.#data.setSize({ id, size: changes.size, node: request.node }, same, finish)
   }
 
   /** Runs what may take the last name of a file; its vDisk goes after the commit. */

@@ -7,8 +7,8 @@ import { ROOT_ID } from '../base/file-tree.ts'
 import type { Entry } from './directory.ts'
 import { fileError } from './file-error.ts'
 import type { FileTable } from './file-table.ts'
-import { attributesOf, type Inode, newInode } from './inode.ts'
-import { LIST_ENTRIES_MAX, TARGET_BYTES_MAX } from './limits.ts'
+import { attributesOf, type Inode, newInode, type Place } from './inode.ts'
+import { FILE_BYTES_MAX, LIST_ENTRIES_MAX, TARGET_BYTES_MAX } from './limits.ts'
 import type { Asked, FileAnswer, ListedDisk } from './messages.ts'
 import { checkFileName, isDots, readable } from './names.ts'
 
@@ -50,14 +50,22 @@ export function readLink(table: FileTable, { file }: Asked<'readLink'>): FileAns
   return { attributes: [attributesOf(inode)], bytes: inode.target }
 }
 
-/** Makes a file, directory or link under a name that is free. */
+/** A vDisk that was made for a file that is to come, and the file's number. */
+export interface ReadyDisk {
+  readonly file: FileId
+  readonly place: Extract<Place, { kind: 'disk' }>
+}
+
+/** Makes a file, directory or link under a name that is free. A file of more bytes than a slot has comes with its vDisk. */
 export function make(
   table: FileTable,
   request: Asked<'createFile'> | Asked<'createDirectory'> | Asked<'createSymlink'>,
+  disk?: ReadyDisk,
 ): FileAnswer {
   const { name, changes } = request
   const holder = freeName(table, request.directory, name)
   if (request.op === 'createSymlink') checkTarget(request.target)
+  if (request.op === 'createFile') checkSize(changes.size ?? 0)
   table.assertRoom()
   const now = table.now()
   const before = attributesOf(holder)
@@ -65,7 +73,7 @@ export function make(
     request.op === 'createFile' ? 'file' : request.op === 'createDirectory' ? 'directory' : 'symlink'
   const inode = newInode(
     {
-      id: table.newId(),
+      id: disk?.file ?? table.newId(),
       birth: table.newBirth(),
       type,
       parent: type === 'directory' ? holder.id : 0,
@@ -75,7 +83,9 @@ export function make(
     now,
   )
   applyChanges(inode, changes, now)
+  if (request.op === 'createFile') inode.size = changes.size ?? 0
   table.add(inode)
+  if (disk !== undefined) table.setPlace(inode, disk.place)
   if (type === 'directory') holder.links += 1
   table.link(holder, name, inode.id, now)
   return { attributes: [attributesOf(inode), before, attributesOf(holder)] }
@@ -204,7 +214,8 @@ function namedEntry(table: FileTable, directory: FileId, name: string): { holder
   return { holder: table.get(directory), entry }
 }
 
-function freeName(table: FileTable, directory: FileId, name: string): Inode {
+/** The directory, in which the name must be free. */
+export function freeName(table: FileTable, directory: FileId, name: string): Inode {
   const entries = table.directory(directory)
   checkFileName(name)
   if (isDots(name) || entries.get(name) !== undefined) {
@@ -228,6 +239,11 @@ function checkReplaced(table: FileTable, inode: Inode, replaced: Inode, name: st
   } else if (replaced.type === 'directory') {
     throw fileError('IS_DIRECTORY', `${shown(name)} is there, and is a directory`)
   }
+}
+
+export function checkSize(size: number): void {
+  if (Number.isSafeInteger(size) && size >= 0 && size <= FILE_BYTES_MAX) return
+  throw fileError('OUT_OF_RANGE', `a file has ${FILE_BYTES_MAX} bytes at most, not ${size}`)
 }
 
 function checkTarget(target: Uint8Array): void {

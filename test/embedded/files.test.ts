@@ -115,6 +115,7 @@ describe('files as disks', () => {
     const { file: dir } = await fs.createDirectory(ROOT, name('images'), {})
     const file = await make('vm.img', Buffer.from('small'), dir.id)
     const disk = await cluster.path('node-2').openVDisk('default/images/vm.img')
+    await expect(disk.snapshot('s')).rejects.toMatchObject({ code: 'BAD_ARGUMENT' })
     expect(disk.size).toBe(5)
     expect(Buffer.from(await disk.read(0, 5)).toString()).toBe('small')
     await disk.resize(2 * MiB)

@@ -134,6 +134,27 @@ describe('around a failover', () => {
     expect(content.subarray(1 * MiB).every((byte) => byte === 4)).toBe(true)
   })
 
+  test('a file that is created with a size is there whole or not at all', async () => {
+    const [fs, other] = await open(8)
+    await fs!.getAttributes(ROOT)
+    const key = { high: 1, low: 1 }
+    const create = () => fs!.createFile(ROOT, bytes('big'), { size: 5 * MiB }, { how: 'guarded', key })
+    const made = create()
+    // Its vDisk is made; meanwhile other changes are committed, and then the CVM dies.
+    const hasDisk = async () =>
+      (await sim.world.catalog.list('name/')).some((entry) => entry.key.startsWith('name/.file/'))
+    for (let i = 0; !(await hasDisk()); i++) await other!.createDirectory(ROOT, bytes(`d${i}`), {})
+    await replaceServer()
+    const { file, directory } = await made
+    expect(file).toMatchObject({ size: 5 * MiB, links: 1 })
+    expect(await create()).toEqual({ file, directory })
+    expect((await other!.lookup(ROOT, bytes('big'))).file.id).toBe(file.id)
+    await sim.world.clock.sleep(1000)
+    // Of the vDisks that were made for it one is left.
+    const disks = (await sim.world.catalog.list('name/')).filter(({ key: name }) => name.includes('.file/'))
+    expect(disks).toHaveLength(1)
+  })
+
   test('what a crash left of a promotion goes when the file system is loaded next', async () => {
     const [fs] = await open(6)
     await fs!.getAttributes(ROOT)
