@@ -29,7 +29,7 @@ export class FingerprintGossip {
     this.rpc = rpc
     this.membership = membership
     this.clock = clock
-    rpc.handle(METHOD.fingerprints, async (_header, body) => {
+    rpc.handleBorrowed(METHOD.fingerprints, async (_header, body) => {
       const count = Math.floor(body.length / (ENTRY_WORDS * 4))
       const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
       for (let i = 0; i < count; i++) {

@@ -6,6 +6,9 @@ import type { Network } from './types.ts'
 
 /** What an endpoint needs of its network. */
 export interface NetworkSide {
+  /** Memory for a frame of so many bytes, which the endpoint fills. */
+  takeFrame(length: number): Uint8Array
+  giveBack(frame: Uint8Array): void
   /** The endpoint that is open under this name now. */
   find(peer: string): Endpoint | undefined
   /** Brings the frame, which is a copy of what was sent, or tells the sender that there is no `target`. */
@@ -31,7 +34,7 @@ export class Endpoint implements Network {
 
   send(to: string, parts: readonly Uint8Array[]): void {
     if (this.closed) return
-    const frame = joinParts(parts)
+    const frame = this.#join(parts)
     this.#sentBytes += frame.length
     const target = this.#network.find(to)
     if (target !== undefined && target !== this) {
@@ -43,6 +46,10 @@ export class Endpoint implements Network {
 
   onFrame(handler: (from: string, frame: Uint8Array) => void): void {
     this.frameHandler = handler
+  }
+
+  giveBack(frame: Uint8Array): void {
+    this.#network.giveBack(frame)
   }
 
   onPeerDown(handler: (peer: string) => void): void {
@@ -64,19 +71,17 @@ export class Endpoint implements Network {
     this.#peers.clear()
     return Promise.resolve()
   }
-}
 
-/** A copy in one piece: what was sent is the sender's again at once. */
-function joinParts(parts: readonly Uint8Array[]): Uint8Array {
-  if (parts.length === 1) return parts[0]!.slice()
-  let length = 0
-  for (const part of parts) length += part.length
-  // Not filled with zeros first, as every byte is written.
-  const frame = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
-  let at = 0
-  for (const part of parts) {
-    frame.set(part, at)
-    at += part.length
+  /** A copy in one piece: what was sent is the sender's again at once. */
+  #join(parts: readonly Uint8Array[]): Uint8Array {
+    let length = 0
+    for (const part of parts) length += part.length
+    const frame = this.#network.takeFrame(length)
+    let at = 0
+    for (const part of parts) {
+      frame.set(part, at)
+      at += part.length
+    }
+    return frame
   }
-  return frame
 }

@@ -67,6 +67,11 @@ export interface Network {
   send(to: string, parts: readonly Uint8Array[]): void
   /** The receiver owns `frame`. One handler; set before the first frame can arrive. */
   onFrame(handler: (from: string, frame: Uint8Array) => void): void
+  /**
+   * The receiver has done with a frame, and uses no view of it any more: its memory may carry another. What is not given
+   * back is the garbage collector's.
+   */
+  giveBack(frame: Uint8Array): void
   /** Tells that frames to `peer` are lost because its endpoint is gone (connection refused or reset). */
   onPeerDown(handler: (peer: string) => void): void
   /** Bytes this endpoint has sent, ever. */

@@ -180,7 +180,7 @@ export function servePeers(
     await store.createCopy(copy)
     return {}
   })
-  rpc.handle(METHOD.append, async (header: AppendHeader, body) => {
+  rpc.handleBorrowed(METHOD.append, async (header: AppendHeader, body) => {
     await store.append({ ...header, parts: [body] })
     return {}
   })

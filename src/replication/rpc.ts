@@ -32,7 +32,7 @@ export interface RpcReply {
   readonly body?: readonly Uint8Array[]
 }
 
-/** `body` is the handler's to keep. */
+/** `body` is the handler's to keep, unless it was registered to borrow it. */
 export type RpcHandler = (header: never, body: Uint8Array, from: string) => Promise<RpcReply>
 
 export interface RpcAnswer<T> {
@@ -65,7 +65,7 @@ const NOTHING: readonly Uint8Array[] = []
 export class RpcEndpoint {
   private readonly network: Network
   private readonly clock: Clock
-  private readonly handlers = new Map<number, RpcHandler>()
+  private readonly handlers = new Map<number, { readonly handler: RpcHandler; readonly borrows: boolean }>()
   private readonly outgoing = new Map<string, Outgoing>()
   private readonly seen = new CallWindows()
   private readonly incarnation: number
@@ -90,7 +90,12 @@ export class RpcEndpoint {
   }
 
   handle(method: number, handler: RpcHandler): void {
-    this.handlers.set(method, handler)
+    this.handlers.set(method, { handler, borrows: false })
+  }
+
+  /** For a handler that uses the body only until its promise resolves: the memory carries another frame then. */
+  handleBorrowed(method: number, handler: RpcHandler): void {
+    this.handlers.set(method, { handler, borrows: true })
   }
 
   /** Sends a request. `header` is JSON, or `undefined` for none; the body's parts are read before this returns. */
@@ -161,16 +166,25 @@ export class RpcEndpoint {
       return
     }
     if (kind !== KIND_REQUEST) this.settle(from, kind, call, header, body)
-    else if (this.seen.admit(from, call.incarnation, call.id)) void this.serve(from, call, header, body)
+    else if (this.seen.admit(from, call.incarnation, call.id))
+      void this.serve(from, call, header, body, frame)
   }
 
-  private async serve(from: string, call: CallName, header: never, body: Uint8Array): Promise<void> {
+  private async serve(
+    from: string,
+    call: CallName,
+    header: never,
+    body: Uint8Array,
+    frame: Uint8Array,
+  ): Promise<void> {
     let reply: readonly Uint8Array[]
     try {
       if (!this.opened) throw new HitherError('CVM_DOWN', 'this CVM is starting')
-      const handler = this.handlers.get(call.method)
-      if (handler === undefined) throw new HitherError('PROTOCOL_ERROR', `there is no method ${call.method}`)
-      const result = await handler(header, body, from)
+      const served = this.handlers.get(call.method)
+      if (served === undefined) throw new HitherError('PROTOCOL_ERROR', `there is no method ${call.method}`)
+      const result = await served.handler(header, body, from)
+      // Not when it failed: a device that is given up on may still be writing.
+      if (served.borrows) this.network.giveBack(frame)
       const replyHeader = result.header === undefined ? undefined : encodeJson(result.header)
       reply = envelope(KIND_ANSWER, call, replyHeader, result.body ?? NOTHING)
     } catch (cause) {

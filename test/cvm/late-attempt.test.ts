@@ -28,6 +28,7 @@ class HoldingWorld extends SimWorld {
     return {
       self: inner.self,
       onFrame: (handler) => inner.onFrame(handler),
+      giveBack: (frame) => inner.giveBack(frame),
       onPeerDown: (handler) => inner.onPeerDown(handler),
       sentBytes: () => inner.sentBytes(),
       close: () => inner.close(),

@@ -24,7 +24,8 @@ test.each([
   { what: 'is gone', record: undefined, dropped: [7] },
 ])('dropping a copy whose record $what', async ({ record, dropped }) => {
   const handlers = new Map<number, RpcHandler>()
-  const rpc = { handle: (method: number, handler: RpcHandler) => handlers.set(method, handler) }
+  const handle = (method: number, handler: RpcHandler) => handlers.set(method, handler)
+  const rpc = { handle, handleBorrowed: handle }
   const drops: number[] = []
   const store = { dropCopy: async (egroup: number) => void drops.push(egroup) } as unknown as NodeStore
   const stores: NodeStores = { self: 'node-2', of: () => store }

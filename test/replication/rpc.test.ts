@@ -1,5 +1,6 @@
 /** RPC over a network that duplicates, re-orders, delays and loses frames: a handler runs at most once a call. */
 import { beforeEach, describe, expect, it } from 'vitest'
+import { HitherError } from '../../src/base/errors.ts'
 import { encodeJson } from '../../src/base/json.ts'
 import { SimLoop } from '../../src/platform/sim/loop.ts'
 import { SimClock } from '../../src/platform/sim/sim-clock.ts'
@@ -19,6 +20,7 @@ interface Frame {
 /** Keeps what is sent until the test delivers it, as often and in the order it likes. */
 class Wire {
   readonly sent: Frame[] = []
+  readonly returned: Uint8Array[] = []
   private readonly handlers = new Map<string, (from: string, frame: Uint8Array) => void>()
 
   /** A new life of `name` replaces the one before it. */
@@ -29,6 +31,7 @@ class Wire {
         this.sent.push({ from: name, to, bytes: new Uint8Array(Buffer.concat(parts)) })
       },
       onFrame: (handler) => this.handlers.set(name, handler),
+      giveBack: (frame) => this.returned.push(frame),
       onPeerDown: () => {},
       sentBytes: () => 0,
       close: async () => {},
@@ -97,6 +100,33 @@ describe('RpcEndpoint', () => {
     wire.deliver(answers[0]!)
     wire.deliver(answers[0]!)
     expect(await answer).toBe('once')
+  })
+
+  it('gives a frame back when its handler has borrowed it and succeeded, and else never', async () => {
+    const a = endpoint('a')
+    const b = endpoint('b')
+    const BORROWS = 77
+    const bodies: Uint8Array[] = []
+    let failure: HitherError | undefined
+    b.handleBorrowed(BORROWS, async (_header, body) => {
+      bodies.push(body)
+      if (failure !== undefined) throw failure
+      return {}
+    })
+    const send = async (method: number) => {
+      const answer = a.call('b', method, undefined, [new Uint8Array(16)], FOREVER_MS).catch(() => {})
+      for (const frame of wire.take()) wire.deliver(frame)
+      await microtasks()
+      for (const frame of wire.take()) wire.deliver(frame)
+      await answer
+    }
+    await send(ECHO)
+    failure = new HitherError('DEVICE_FAILED', 'it may still be writing')
+    await send(BORROWS)
+    expect(wire.returned).toEqual([])
+    failure = undefined
+    await send(BORROWS)
+    expect(wire.returned.map(({ buffer }) => buffer)).toEqual([bodies[1]!.buffer])
   })
 
   it('serves requests in any order, each once', async () => {

@@ -39,6 +39,10 @@ export class GatedNetwork implements Network {
     })
   }
 
+  giveBack(frame: Uint8Array): void {
+    this.#inner.giveBack(frame)
+  }
+
   onPeerDown(handler: (peer: string) => void): void {
     this.#peerDown = handler
     this.#inner.onPeerDown((peer) => this.#tellDown(peer))

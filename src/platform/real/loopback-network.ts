@@ -14,6 +14,7 @@
  */
 import { HitherError } from '../../base/errors.ts'
 import { Endpoint } from '../endpoint.ts'
+import { FramePool } from '../frame-pool.ts'
 import type { Network } from '../types.ts'
 
 /** Rounds of delivery by microtask before the event loop gets a turn. */
@@ -29,6 +30,7 @@ interface Delivery {
 
 export class LoopbackHub {
   readonly #endpoints = new Map<string, Endpoint>()
+  readonly #frames = new FramePool()
   #underWay: Delivery[] = []
   #scheduled = false
   #roundsLeft = ROUNDS_PER_TURN
@@ -39,6 +41,8 @@ export class LoopbackHub {
       throw new HitherError('IN_USE', `the network endpoint ${name} is open already; close it first`)
     }
     const endpoint = new Endpoint(name, {
+      takeFrame: (length) => this.#frames.take(length),
+      giveBack: (frame) => this.#frames.giveBack(frame),
       find: (peer) => this.#endpoints.get(peer),
       carry: (sender, to, target, frame) => {
         if (target === undefined) this.#tellDown(sender, to)

@@ -31,6 +31,9 @@ import {
   TEN_GBE,
 } from './network-model.ts'
 
+/** What a frame that was given back is filled with. */
+const GIVEN_BACK = 0xdb
+
 export interface SimNetworkOptions {
   /** Of all NICs; default 10 GbE. */
   readonly model?: NicModel
@@ -87,6 +90,9 @@ export class SimNetwork {
       throw new HitherError('IN_USE', `the network endpoint ${name} is open already; close it first`)
     }
     const endpoint = new Endpoint(name, {
+      takeFrame: (length) => new Uint8Array(length),
+      // Whoever looks at it all the same is found out.
+      giveBack: (frame) => frame.fill(GIVEN_BACK),
       find: (peer) => this.#endpoints.get(peer),
       carry: (sender, to, target, frame) => this.#carry(sender, to, target, frame),
       tellClosed: (peer) => this.#tellClosed(name, peer),
