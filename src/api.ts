@@ -117,6 +117,11 @@ export interface AllocationRun {
 export interface WriteOptions {
   /** Force unit access: durable when the promise resolves, whatever the container's durability. */
   fua?: boolean
+  /**
+   * Asked before each attempt: `false` when nobody waits for the write any more. It is not tried then, or not again, and
+   * fails with `CANCELLED`; so it cannot come later than what its caller does elsewhere.
+   */
+  isAwaited?: () => boolean
 }
 
 /**

@@ -22,6 +22,7 @@ import { LOOSE_BYTES, SLOT_BYTES } from '../files/limits.ts'
 import type { DiskPlace, FileAnswer, FileRequest } from '../files/messages.ts'
 import { TimeStamps } from '../files/time-stamps.ts'
 import type { Clock } from '../platform/types.ts'
+import { notAwaited } from './not-awaited.ts'
 
 /** How long a host goes by what it knows of a file, and keeps times of change to itself. Milliseconds. */
 const KNOWN_MS = 500
@@ -80,11 +81,19 @@ export class HostFileIo {
   }
 
   /** Asks the owner of the files disk, across failures. Throws what it refused with. */
-  async ask(request: FileRequest, key?: RequestKey, forbidden = false): Promise<FileAnswer> {
+  async ask(
+    request: FileRequest,
+    key?: RequestKey,
+    forbidden = false,
+    isAwaited?: () => boolean,
+  ): Promise<FileAnswer> {
     if (this.closed !== undefined) throw this.closed
     const { id, path } = this.deps
     const bytes = encodeRequest({ request, key, forbidden })
-    const answer = decodeAnswer(await path.run((port) => port.files(id, bytes)))
+    const told = await path.run((port) =>
+      isAwaited?.() === false ? Promise.reject(notAwaited()) : port.files(id, bytes),
+    )
+    const answer = decodeAnswer(told)
     this.compare(answer)
     return answer
   }
@@ -135,10 +144,11 @@ export class HostFileIo {
     options: WriteOptions & { readonly key?: RequestKey },
   ): Promise<FileChange & { verifier: Uint8Array }> {
     const end = offset + source.length
+    const request = { op: 'write', file, offset, data: source } as const
     for (let attempt = 1; ; attempt++) {
       const known = this.fresh(file) ?? (await this.askAgain(file))
       if (known === undefined && end <= SLOT_BYTES) {
-        const answer = await this.ask({ op: 'write', file, offset, data: source }, options.key)
+        const answer = await this.ask(request, options.key, false, options.isAwaited)
         if (answer.place === undefined) {
           const [before, after] = answer.attributes
           return { before: before!, after: after!, verifier: this.deps.verifier(undefined) }
@@ -232,11 +242,12 @@ export class HostFileIo {
     options: WriteOptions,
   ): Promise<FileChange & { verifier: Uint8Array }> {
     if (known !== undefined) this.noteUse(known)
-    const fua = { fua: options.fua === true }
+    const { isAwaited } = options
+    const how = { fua: options.fua === true, ...(isAwaited && { isAwaited }) }
     const end = offset + source.length
     if (known !== undefined && end <= known.attributes.size) {
       const verifier = this.deps.verifier(known.place.vdisk)
-      await known.disk.write(offset, source, fua)
+      await known.disk.write(offset, source, how)
       return { ...this.changeTime(file, known), verifier }
     }
     const request = { op: 'extend', file, offset, end, node: this.deps.node } as const
@@ -249,14 +260,14 @@ export class HostFileIo {
     const verifierBefore = known && this.deps.verifier(known.place.vdisk)
     const placeBefore = known?.place
     const [answer] = await Promise.all([
-      this.ask(request),
-      early ? known.disk.write(offset, source, fua) : undefined,
+      this.ask(request, undefined, false, isAwaited),
+      early ? known.disk.write(offset, source, how) : undefined,
     ])
     const [before, after] = answer.attributes
     const now = this.learn(after!, answer.place!)
     const isThere = early && isSame(answer.place!, placeBefore!)
     const verifier = isThere ? verifierBefore! : this.deps.verifier(now.place.vdisk)
-    if (!isThere) await now.disk.write(offset, source, fua)
+    if (!isThere) await now.disk.write(offset, source, how)
     return { before: before!, after: after!, verifier }
   }
 

@@ -9,6 +9,7 @@ import type { StoragePort } from '../cvm/port.ts'
 import type { RunIo, SendAttempt, WriteSession } from '../cvm/write-session.ts'
 import type { Clock } from '../platform/types.ts'
 import type { DiskTrack } from './disk-track.ts'
+import { notAwaited } from './not-awaited.ts'
 
 /** Longest time that IO may run on promises alone, ms: over memory devices no IO ever ends in a later turn. */
 const TURN_MS = 10
@@ -129,7 +130,9 @@ export class VDiskHandle implements VDisk {
     if (source.length === 0) return Promise.resolve()
     const { id } = this.deps
     const sync = options?.fua === true
-    const send: SendAttempt = (port, attempt) => port.write(id, offset, source, sync, attempt)
+    const isAwaited = options?.isAwaited
+    const send: SendAttempt = (port, attempt) =>
+      isAwaited?.() === false ? Promise.reject(notAwaited()) : port.write(id, offset, source, sync, attempt)
     return this.change(offset, source.length, send, new CountedIo(this, 'write', source.length))
   }
 

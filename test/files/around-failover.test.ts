@@ -31,6 +31,18 @@ function server(): string {
   throw new Error('nobody serves the files')
 }
 
+/** The CVM that owns such a vDisk stops answering. */
+async function hangOwnerOf(prefix: string): Promise<string> {
+  for (const node of sim.cluster.nodes) {
+    for (const vdisk of sim.cvm(node)?.ownership.owned() ?? []) {
+      if (!vdisk.name.startsWith(prefix)) continue
+      await sim.cluster.failCvm(node, { hang: true })
+      return node
+    }
+  }
+  throw new Error(`nobody serves ${prefix}`)
+}
+
 async function replaceServer(): Promise<void> {
   const node = server()
   await sim.cluster.failCvm(node)
@@ -132,6 +144,33 @@ describe('around a failover', () => {
     const content = await contentOf(fs!, file.id, 1 * MiB + 10)
     expect(content.subarray(0, 200 * KiB).every((byte) => byte === 3)).toBe(true)
     expect(content.subarray(1 * MiB).every((byte) => byte === 4)).toBe(true)
+  })
+
+  test.each([
+    ['small', 0],
+    ['large', 4 * MiB],
+  ])('a write that nobody waits for any more is not tried again: %s', async (name, at) => {
+    const [fs, other] = await open(9)
+    const { file } = await fs!.createFile(ROOT, bytes(name), {}, { how: 'guarded' })
+    await fs!.write(file.id, at, bytes('before'))
+    for (const isAwaited of [true, false]) {
+      // It stops answering with the write under way; the next attempt goes to its successor.
+      const failed = await hangOwnerOf(name === 'small' ? '.files/' : '.file/')
+      let left = false
+      const late = fs!.write(file.id, at, bytes('late !'), { isAwaited: () => isAwaited || !left })
+      const end = late.then(
+        () => 'done',
+        (error: { code: string }) => error.code,
+      )
+      await sim.world.clock.sleep(20)
+      left = true
+      expect(await end).toBe(isAwaited ? 'done' : 'CANCELLED')
+      const found = await contentOf(other!, file.id, at + 6)
+      expect(found.subarray(at).toString()).toBe(isAwaited ? 'late !' : 'before')
+      await fs!.write(file.id, at, bytes('before'))
+      await sim.cluster.recoverCvm(failed)
+      await sim.world.clock.sleep(3000)
+    }
   })
 
   test('a file that is created with a size is there whole or not at all', async () => {

@@ -49,6 +49,7 @@ const STATUS_OF: Readonly<Partial<Record<ErrorCode, Status>>> = {
   DEVICE_CORRUPT: NFS3ERR_IO,
   // The client waits, and asks again: a restart, or another door, may answer.
   CLUSTER_CLOSED: NFS3ERR_JUKEBOX,
+  CANCELLED: NFS3ERR_JUKEBOX,
   VDISK_CLOSED: NFS3ERR_JUKEBOX,
 }
 

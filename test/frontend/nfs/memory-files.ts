@@ -308,6 +308,7 @@ export class MemoryFileSystem implements FileSystem {
     options: WriteOptions & { readonly key?: RequestKey } = {},
   ): Promise<FileChange & { verifier: Uint8Array }> {
     return this.#run(options.fua ? 'write fua' : 'write', file, options, () => {
+      if (options.isAwaited?.() === false) throw fail('CANCELLED')
       const inode = this.#get(file)
       const change = this.#change(inode, () => {
         const end = offset + source.length

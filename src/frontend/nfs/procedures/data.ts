@@ -20,7 +20,6 @@ import {
   NFS3ERR_FBIG,
   NFS3ERR_INVAL,
   NFS3ERR_ISDIR,
-  NFS3ERR_JUKEBOX,
   STABLE_HOW_COUNT,
   TRANSFER_BYTES_MAX,
   UNSTABLE,
@@ -96,11 +95,11 @@ export function write(service: NfsService): Procedure {
           if (count > data.length) throw new NfsError(NFS3ERR_INVAL)
           if (offset + count > FILE_BYTES_MAX) throw new NfsError(NFS3ERR_FBIG)
           await checkWritable(service, target)
-          // Storage was waited for. Whoever has left since may have sent it elsewhere, and have gone on there.
-          if (!call.isAwaited()) throw new NfsError(NFS3ERR_JUKEBOX)
           const { exported, fs, file } = target
           const synchronous = exported.info.durability === 'sync'
-          const options = { fua: !synchronous && stable !== UNSTABLE }
+          // Whoever leaves may send it elsewhere, and go on there: it must not come later then.
+          const { isAwaited } = call
+          const options = { fua: !synchronous && stable !== UNSTABLE, isAwaited }
           const written = await fs.write(file, offset, data.subarray(0, count), options)
           exported.seen.put(written.after)
           return writeResults(fs.id, written, count, synchronous ? FILE_SYNC : stable)

@@ -12,7 +12,7 @@
  * | a record begun, or an answer not taken, with no progress for `stallTimeoutMs` | destroyed |
  * | bytes that are no calls | destroyed, reported |
  * | a call that this server does not understand | refused, the connection goes on |
- * | the client says FIN | answers what is under way, then closes; a WRITE that still waits for its turn is not done |
+ * | the client says FIN | answers what is under way, then closes; a WRITE that storage did not do yet is not tried again |
  * | the door closes | as with FIN, and reads no more: the client sends again what was not answered |
  * | reset | calls under way run on unheard; their buffers and bytes return when they have |
  */

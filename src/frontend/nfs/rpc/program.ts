@@ -17,7 +17,7 @@ export interface Call {
   /** Same for the same call sent again. Set when the prepared call has `once`. */
   readonly key: RequestKey | undefined
   /** Some client that sent it is still there. */
-  isAwaited(): boolean
+  readonly isAwaited: () => boolean
 }
 
 /** Bytes that end an answer, uncopied. They lie in `pooled`, a pool buffer, which goes back when they are sent. */
