@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Cluster } from '../../src/api.ts'
 import { codeOf } from '../../src/base/errors.ts'
 import { MiB } from '../../src/base/units.ts'
+import { ExportDirectory } from '../../src/frontend/nbd/export-directory.ts'
 import { serveNfs } from '../../src/frontend/nfs/index.ts'
 import { openCluster } from '../../src/index.ts'
 import { Calls } from '../frontend/nfs/calls.ts'
@@ -56,7 +57,20 @@ test('a container with disks is exported, changed and exported no more, at all d
   expect((await calls[2]!.read(vm1.handle, 8192, 4096)).data.equals(BLOCK)).toBe(true)
   const made = await calls[0]!.create(root, 'notes')
   await calls[0]!.write(made.handle, 0, BLOCK)
-  // A file is a disk as well.
+  // A file is a disk as well, also a small one, which no list of disks has.
+  const nbd = new ExportDirectory(cluster.path('node-2'))
+  expect((await nbd.list()).map(({ name }) => name)).toEqual(['vm1'])
+  expect(await nbd.find('later/notes')).toMatchObject({ name: 'later/notes', size: 4096 })
+  const others = [
+    'later/none',
+    'later/',
+    'later/..',
+    'vm1/x',
+    'none/x',
+    `later/${'x'.repeat(300)}`,
+    'later/a\0b',
+  ]
+  for (const name of others) expect(await nbd.find(name)).toBeUndefined()
   const opened = await cluster.path('node-2').openVDisk('later/notes')
   expect(Buffer.from(await opened.read(0, 4096)).equals(BLOCK)).toBe(true)
   expect(await codeFrom(cluster.unexportContainer('later'))).toBe('IN_USE')

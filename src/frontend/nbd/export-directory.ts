@@ -3,6 +3,7 @@
  * so that a vDisk can be had as soon as it exists.
  */
 import type { StoragePath, VDisk, VDiskInfo } from '../../api.ts'
+import { codeOf, type ErrorCode } from '../../base/errors.ts'
 import { GiB, KiB, MiB, TiB } from '../../base/units.ts'
 import {
   FLAG_CAN_MULTI_CONN,
@@ -16,6 +17,15 @@ import {
   FLAG_SEND_TRIM,
   FLAG_SEND_WRITE_ZEROES,
 } from './wire.ts'
+
+/** What opening a file as a disk fails with when no file has the name. */
+const IS_NO_FILE: ReadonlySet<ErrorCode | undefined> = new Set<ErrorCode>([
+  'NOT_FOUND',
+  'IS_DIRECTORY',
+  'NOT_DIRECTORY',
+  'NAME_TOO_LONG',
+  'BAD_ARGUMENT',
+])
 
 export class ExportDirectory {
   readonly #path: StoragePath
@@ -32,7 +42,20 @@ export class ExportDirectory {
   async find(name: string): Promise<VDiskInfo | undefined> {
     const all = await this.#path.listVDisks()
     if (name === '') return all.length === 1 ? all[0] : undefined
-    return all.find((info) => info.name === name)
+    const listed = all.find((info) => info.name === name)
+    if (listed !== undefined || !name.includes('/') || !(await this.#becomesDisk(name))) return listed
+    return (await this.#path.listVDisks()).find((info) => info.name === name)
+  }
+
+  /** A small file of an exported container is in no list of disks until it is opened as one. */
+  async #becomesDisk(name: string): Promise<boolean> {
+    try {
+      await (await this.#path.openVDisk(name)).close()
+      return true
+    } catch (error) {
+      if (IS_NO_FILE.has(codeOf(error))) return false
+      throw error
+    }
   }
 
   open(name: string): Promise<VDisk> {

@@ -4,7 +4,7 @@
  *     fsx FILE SEED SECONDS
  *
  * Writes, reads, cuts, grows, syncs, closes and opens again. What was synced is dropped from the page cache, so that it is
- * read from the server. Ends with one line: operations, errors, and the longest time that one operation took.
+ * read from the server. Tells of each operation that was slow. Ends with one line: operations, errors, and the longest time that one operation took.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FILE_BYTES = 1 << 20, IO_BYTES = 64 << 10 };
+enum { FILE_BYTES = 1 << 20, IO_BYTES = 64 << 10, SLOW_MS = 400 };
 
 static unsigned char model[FILE_BYTES], buffer[IO_BYTES];
 static long size;
@@ -89,13 +89,16 @@ int main(int argc, char **argv) {
   while (now() < end && errors == 0) {
     double start = now();
     unsigned kind = dice(20);
-    if (kind < 7) do_write();
-    else if (kind < 14) do_read();
-    else if (kind < 16) do_truncate();
-    else if (kind < 19) do_sync();
-    else do_reopen();
+    const char *what;
+    if (kind < 7) what = "write", do_write();
+    else if (kind < 14) what = "read", do_read();
+    else if (kind < 16) what = "truncate", do_truncate();
+    else if (kind < 19) what = "sync", do_sync();
+    else what = "reopen", do_reopen();
     operations += 1;
-    if (now() - start > longest) longest = now() - start;
+    double took = now() - start;
+    if (took > longest) longest = took;
+    if (took > SLOW_MS) printf("fsx: slow %s %.0f ms\n", what, took), fflush(stdout);
     if (now() - told < 5e3) continue;
     told = now();
     printf("fsx: %ld operations so far, longest %.0f ms\n", operations, longest);

@@ -8,6 +8,8 @@ import { cp, mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it } from 'vitest'
+import { Calls } from '../../frontend/nfs/calls.ts'
+import { RawClient } from '../../frontend/nfs/raw-client.ts'
 import { peer } from '../../peers.ts'
 import { ClusterProcess, chosenSeed, LONG, scratchFolder } from '../harness.ts'
 import { Guest, guestKernel, packInitramfs } from './guest.ts'
@@ -26,6 +28,47 @@ if (!wanted) console.log('skipped, no HITHER_E2E_LONG=1 and HITHER_GUEST_KERNEL:
 const tools = peer('qemu-system-x86_64', 'busybox', 'gcc', 'cpio')
 const itRuns = wanted ? tools.it : it.skip
 
+/** A client that is not emulated: how long did the door itself keep anybody waiting? */
+class Probe {
+  readonly #calls: Calls
+  readonly #done: Promise<void>
+  #longestMs = 0
+  #stopping = false
+
+  private constructor(calls: Calls, root: Buffer) {
+    this.#calls = calls
+    this.#done = this.#run(root)
+  }
+
+  static async start(port: number): Promise<Probe> {
+    const calls = new Calls(await RawClient.connect(port))
+    return new Probe(calls, await calls.mount())
+  }
+
+  /** Longest time that a write took; milliseconds. */
+  async stop(): Promise<number> {
+    this.#stopping = true
+    await this.#done
+    this.#calls.client.close()
+    return Math.round(this.#longestMs)
+  }
+
+  async #run(root: Buffer): Promise<void> {
+    const { handle } = await this.#calls.create(root, 'probe')
+    while (!this.#stopping) {
+      const startedAt = performance.now()
+      const { status } = await this.#calls.write(handle, 0, Buffer.alloc(4096, 1))
+      if (status !== 0) throw new Error(`a write was answered with ${status}`)
+      this.#longestMs = Math.max(this.#longestMs, performance.now() - startedAt)
+      await sleep(20)
+    }
+  }
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`
+}
+
 itRuns(
   'a guest kernel on NFS does not notice that CVMs are killed and come back',
   async () => {
@@ -40,9 +83,13 @@ itRuns(
     const port = new URL(cluster.hosts[0]!.nfs!).port
     await using guest = new Guest(kernel!, initramfs, { port, seconds: SECONDS, seed: chosenSeed() })
     await guest.serial.says(/guest: mounted/)
+    const startedAt = Date.now()
+    const kills: number[] = []
+    const probe = await Probe.start(Number(port))
     const perVictimMs = (SECONDS * 1_000) / VICTIMS.length
     for (const victim of VICTIMS) {
       await sleep(perVictimMs / 2)
+      kills.push(Date.now() - startedAt)
       await cluster.hither('cvm', 'fail', `node-${victim}`)
       await sleep(perVictimMs / 4)
       await cluster.hither('cvm', 'recover', `node-${victim}`)
@@ -54,8 +101,14 @@ itRuns(
     const [, rounds, problems] = await guest.serial.says(/guest: done rounds (\d+) problems (\d+)/)
     console.log(
       `a guest on NFS through ${VICTIMS.length} killed CVMs: ${operations} checked operations, ${rounds} trees, ` +
-        `${Number(errors) + Number(problems)} errors, longest stall ${longest} ms`,
+        `${Number(errors) + Number(problems)} errors, longest stall ${longest} ms, of a client beside it ` +
+        `${await probe.stop()} ms`,
     )
+    const slow = guest.serial.lines.flatMap((line, i) => {
+      const what = /fsx: slow (.*)/.exec(line)?.[1]
+      return what === undefined ? [] : [`${what} until ${seconds(guest.serial.heardAt[i]! - startedAt)}`]
+    })
+    console.log(`kills at ${kills.map(seconds).join(', ')}; slow: ${slow.join(', ') || 'nothing'}`)
     expect(guest.serial.lines.filter((line) => line.includes('PROBLEM'))).toEqual([])
     expect([Number(errors), Number(problems)]).toEqual([0, 0])
     expect(Number(operations)).toBeGreaterThan(100)

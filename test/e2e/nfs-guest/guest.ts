@@ -100,6 +100,8 @@ export function kernelImage(kernel: string): string {
 /** What a guest writes to its serial line, which is its qemu's stdout. */
 export class SerialLine {
   readonly lines: string[] = []
+  /** When each was heard, ms since 1970. */
+  readonly heardAt: number[] = []
   /** Its qemu ended. */
   readonly exited: Promise<void>
   readonly #heard = new EventEmitter()
@@ -108,6 +110,7 @@ export class SerialLine {
     this.exited = new Promise((resolve) => qemu.once('exit', () => resolve()))
     createInterface(qemu.stdout!).on('line', (line) => {
       this.lines.push(line.trim())
+      this.heardAt.push(Date.now())
       this.#heard.emit('something')
     })
     void this.exited.then(() => this.#heard.emit('something'))
