@@ -6,9 +6,8 @@
  * this turn's batch. When the socket has taken the batch, the request's place and bytes are free again. Requests run
  * side by side and are answered in the order in which the vDisk finishes them.
  *
- * **Bounds.** A connection has at most `requestsMax` requests and `bytesMax` of their payload under way, from the
- * header until the reply has left, and all connections of the door share one byte budget. When a bound is met the
- * socket is no longer read; nothing is queued beyond the chunk that was being parsed.
+ * **Bounds.** A request is admitted (socket/intake.ts) with the bytes of its payload, at its header, and counts until its
+ * reply has left. Nothing is queued beyond the chunk that was being parsed.
  *
  * **Speed.** A request lives in a `Slot` that is used again and again, with its two callbacks made once: what a request
  * allocates is the promise that the vDisk returns, the one that `then` makes, and for a write the view of its payload.
@@ -23,7 +22,7 @@ import type { AllocationRun, VDisk, WriteOptions } from '../../api.ts'
 import { asHitherError } from '../../base/errors.ts'
 import { GiB } from '../../base/units.ts'
 import { type BufferPool, HEADROOM_BYTES } from '../socket/buffer-pool.ts'
-import type { ByteBudget } from '../socket/byte-budget.ts'
+import { Intake, type IntakeLimits } from '../socket/intake.ts'
 import { ReplyWriter } from '../socket/reply-writer.ts'
 import { errnoOf } from './errors.ts'
 import { replyBlockStatus, replyData, replyDone, replyError, replyNoData } from './replies.ts'
@@ -53,10 +52,7 @@ const FUA: WriteOptions = { fua: true }
 const SHUTTING_DOWN: Refusal = { errno: ESHUTDOWN, message: 'this server is shutting down' }
 
 /** What one connection may have under way, and what it shares with the others of its door. */
-export interface TransmissionLimits {
-  readonly requestsMax: number
-  readonly bytesMax: number
-  readonly budget: ByteBudget
+export interface TransmissionLimits extends IntakeLimits {
   readonly pool: BufferPool
 }
 
@@ -80,13 +76,10 @@ export class Transmission implements RequestSink, RequestContext {
   readonly #out: ReplyWriter
   readonly #slots: Slot[] = []
   readonly #idleSlots: Slot[] = []
-  /** Requests admitted whose reply has not left, and the bytes they hold. */
-  #requests = 0
-  #bytes = 0
+  readonly #intake: Intake
   #refusal: Refusal = SHUTTING_DOWN
   /** Bytes of the request whose payload is arriving, or −1 when none is. */
   #arriving = -1
-  #waiting = false
   /** The client will send no more. */
   #inputEnded = false
   #draining = false
@@ -107,6 +100,7 @@ export class Transmission implements RequestSink, RequestContext {
     this.#limits = limits
     this.#onFailure = onFailure
     this.#parser = new RequestParser(this, limits.pool)
+    this.#intake = new Intake(socket, limits, () => this.#resume())
     this.#out = new ReplyWriter(socket, limits.pool, this.#sent)
   }
 
@@ -117,7 +111,7 @@ export class Transmission implements RequestSink, RequestContext {
 
   /** The client owes us the rest of a request, or does not take our replies: either way it is its turn. */
   get clientOwes(): boolean {
-    return (this.#parser.owed && !this.#waiting) || this.#out.writing
+    return (this.#parser.owed && !this.#intake.waiting) || this.#out.writing
   }
 
   /** Takes what has arrived; `chunk` is the transmission's from now on. */
@@ -161,13 +155,11 @@ export class Transmission implements RequestSink, RequestContext {
   disconnected(): void {
     if (this.#broken) return
     this.#broken = true
-    this.#waiting = false
-    this.#limits.budget.forget(this.#retry)
     this.#parser.stop()
     // What the vDisk still has keeps its bytes until it is done.
     let held = 0
     for (const slot of this.#slots) if (slot.active) held += slot.cost
-    this.#limits.budget.give(this.#bytes - held)
+    this.#intake.close(held)
   }
 
   // What the parser asks and tells.
@@ -332,14 +324,7 @@ export class Transmission implements RequestSink, RequestContext {
   // Admission and back-pressure.
 
   #admit(cost: number): boolean {
-    const { requestsMax, bytesMax, budget } = this.#limits
-    if (this.#requests >= requestsMax || this.#bytes + cost > bytesMax) return false
-    if (!budget.tryTake(cost)) {
-      budget.wait(this.#retry)
-      return false
-    }
-    this.#requests += 1
-    this.#bytes += cost
+    if (!this.#intake.tryTake(cost)) return false
     this.#arriving = cost
     return true
   }
@@ -347,15 +332,11 @@ export class Transmission implements RequestSink, RequestContext {
   /** The socket has taken the replies to `requests` requests, which held `bytes`. */
   readonly #sent = (requests: number, bytes: number): void => {
     if (this.#broken) return
-    this.#requests -= requests
-    this.#bytes -= bytes
-    this.#limits.budget.give(bytes)
-    if (this.#waiting) this.#retry()
-    else this.#endWhenIdle()
+    this.#intake.give(requests, bytes)
+    if (!this.#intake.retry()) this.#endWhenIdle()
   }
 
-  readonly #retry = (): void => {
-    if (!this.#waiting || this.#broken) return
+  #resume(): void {
     try {
       this.#parsed(this.#parser.resume())
     } catch (error) {
@@ -364,29 +345,21 @@ export class Transmission implements RequestSink, RequestContext {
   }
 
   #parsed(all: boolean): void {
-    if (all && this.#waiting) {
-      this.#waiting = false
-      this.#socket.resume()
-    } else if (!all && !this.#waiting) {
-      this.#waiting = true
-      this.#socket.pause()
-    }
+    this.#intake.parsed(all)
     this.#endWhenIdle()
   }
 
   /** Closes the connection when nobody wants it any more and all is answered. */
   #endWhenIdle(): void {
-    if (!(this.#inputEnded || this.#draining) || this.#waiting || this.#broken) return
+    if (!(this.#inputEnded || this.#draining) || this.#intake.waiting || this.#broken) return
     if (this.#inputEnded && this.#arriving >= 0) this.#dropArriving()
-    if (this.#requests === 0) this.#socket.destroySoon()
+    if (this.#intake.idle) this.#socket.destroySoon()
   }
 
   /** The rest of the request that was arriving will not come. */
   #dropArriving(): void {
     this.#parser.stop()
-    this.#requests -= 1
-    this.#bytes -= this.#arriving
-    this.#limits.budget.give(this.#arriving)
+    this.#intake.give(1, this.#arriving)
     this.#arriving = -1
   }
 }

@@ -8,8 +8,7 @@
  *    meanwhile goes out with the next one, so that a slow client makes batches larger, not more numerous.
  * 3. When the socket has taken everything, the buffers go back to the pool and `onSent` is called.
  *
- * It bounds nothing itself: a request counts as under way until its reply has left (see `nbd/transmission.ts`,
- * `nfs/rpc/connection.ts`).
+ * It bounds nothing itself: a request counts as under way until its reply has left (intake.ts).
  */
 import type { Socket } from 'node:net'
 import { KiB } from '../../base/units.ts'

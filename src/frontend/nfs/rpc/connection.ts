@@ -2,10 +2,8 @@
  * One client connection of an RPC server, from accept to close: records in, calls side by side, answers out in the order
  * in which they are ready.
  *
- * **Bounds.** A connection has at most `requestsMax` calls and `bytesMax` of their records and results under way, from
- * admission until the answer has left, and all connections of the door share one byte budget. When a bound is
- * met the socket is no longer read; nothing is queued beyond the chunk that was being parsed. So a client that does not
- * read its answers stops itself.
+ * **Bounds.** A call is admitted (socket/intake.ts) with the bytes of its record and its results, and counts until the
+ * answer has left. Nothing is queued beyond the chunk that was being parsed.
  *
  * | what happens | what is done |
  * |---|---|
@@ -19,7 +17,7 @@
 import type { Socket } from 'node:net'
 import { asHitherError, HitherError } from '../../../base/errors.ts'
 import { type BufferPool, HEADROOM_BYTES } from '../../socket/buffer-pool.ts'
-import type { ByteBudget } from '../../socket/byte-budget.ts'
+import { Intake, type IntakeLimits } from '../../socket/intake.ts'
 import { COPY_BYTES_MAX, ReplyWriter } from '../../socket/reply-writer.ts'
 import type { CallsUnderWay } from './calls-under-way.ts'
 import { clientAddress } from './client-address.ts'
@@ -31,12 +29,9 @@ import { requestKey } from './request-key.ts'
 import { XdrError, type XdrWriter } from './xdr.ts'
 
 /** What the connections of one server have in common. */
-export interface ConnectionSettings {
+export interface ConnectionSettings extends IntakeLimits {
   readonly programs: readonly Program[]
   readonly recordBytesMax: number
-  readonly requestsMax: number
-  readonly bytesMax: number
-  readonly budget: ByteBudget
   readonly pool: BufferPool
   /** Where answers are written before they are sent: one at a time. */
   readonly scratch: XdrWriter
@@ -55,15 +50,11 @@ export class Connection implements RecordSink {
   readonly #client: string
   readonly #parser: RecordParser
   readonly #out: ReplyWriter
-  /** Admitted and not yet answered to the client: calls, and their bytes. */
-  #requests = 0
-  #bytes = 0
-  /** The part of `#bytes` that belongs to calls that run. */
+  readonly #intake: Intake
+  /** Bytes of calls that run. */
   #runningBytes = 0
   /** Bytes of the record that is arriving, when they had to be admitted. */
   #arriving = 0
-  /** The socket is paused until there is room. */
-  #waiting = false
   #inputEnded = false
   /** The client said FIN: as a rule it has gone elsewhere. */
   #left = false
@@ -76,6 +67,7 @@ export class Connection implements RecordSink {
     this.#settings = settings
     this.#client = clientAddress(socket.remoteAddress ?? '')
     this.#parser = new RecordParser(this, settings.pool, settings.recordBytesMax)
+    this.#intake = new Intake(socket, settings, () => this.#parse(() => this.#parser.resume()))
     this.#out = new ReplyWriter(socket, settings.pool, this.#sent)
     socket.on('data', (chunk: Buffer) => this.#parse(() => this.#parser.push(chunk)))
     socket.on('end', () => {
@@ -92,8 +84,7 @@ export class Connection implements RecordSink {
   /** The door closes: answers what is under way, and goes. */
   shutdown(): void {
     this.#socket.pause()
-    this.#waiting = false
-    this.#settings.budget.forget(this.#retry)
+    this.#intake.stopWaiting()
     this.#finish()
   }
 
@@ -105,7 +96,7 @@ export class Connection implements RecordSink {
   // What the parser asks and tells.
 
   admit(bytes: number): boolean {
-    if (!this.#take(bytes)) return false
+    if (!this.#intake.tryTake(bytes)) return false
     this.#arriving = bytes
     return true
   }
@@ -116,7 +107,7 @@ export class Connection implements RecordSink {
     let cost = this.#arriving
     if (cost === 0) {
       cost = bytes.length + (refused ? 0 : (call.prepared.resultBytes ?? 0))
-      if (!this.#take(cost)) return false
+      if (!this.#intake.tryTake(cost)) return false
     }
     this.#arriving = 0
     if (!refused) {
@@ -216,44 +207,20 @@ export class Connection implements RecordSink {
 
   /** The client owes us the rest of a record, or does not take our answers: either way it is its turn. */
   get #clientOwes(): boolean {
-    return (this.#parser.owed && !this.#waiting && !this.#inputEnded) || this.#out.writing
-  }
-
-  #take(bytes: number): boolean {
-    const { requestsMax, bytesMax, budget } = this.#settings
-    if (this.#requests >= requestsMax || this.#bytes + bytes > bytesMax) return false
-    if (!budget.tryTake(bytes)) {
-      budget.wait(this.#retry)
-      return false
-    }
-    this.#requests += 1
-    this.#bytes += bytes
-    return true
+    return (this.#parser.owed && !this.#intake.waiting && !this.#inputEnded) || this.#out.writing
   }
 
   /** The socket has taken the answers to `requests` calls, which held `bytes`. */
   readonly #sent = (requests: number, bytes: number): void => {
     if (this.#broken) return
-    this.#requests -= requests
-    this.#bytes -= bytes
-    this.#settings.budget.give(bytes)
-    if (this.#waiting) this.#retry()
-    else this.#endWhenIdle()
-  }
-
-  readonly #retry = (): void => {
-    if (this.#waiting && !this.#broken) this.#parse(() => this.#parser.resume())
+    this.#intake.give(requests, bytes)
+    if (!this.#intake.retry()) this.#endWhenIdle()
   }
 
   #parse(step: () => boolean): void {
     if (this.#broken) return
     try {
-      const all = step()
-      if (all === this.#waiting) {
-        this.#waiting = !all
-        if (all) this.#socket.resume()
-        else this.#socket.pause()
-      }
+      this.#intake.parsed(step())
       this.#endWhenIdle()
     } catch (error) {
       this.#socket.destroy()
@@ -272,24 +239,20 @@ export class Connection implements RecordSink {
   }
 
   #endWhenIdle(): void {
-    if (!this.#inputEnded || this.#waiting || this.#broken) return
+    if (!this.#inputEnded || this.#intake.waiting || this.#broken) return
     this.#parser.stop()
     if (this.#arriving > 0) {
-      this.#requests -= 1
-      this.#bytes -= this.#arriving
-      this.#settings.budget.give(this.#arriving)
+      this.#intake.give(1, this.#arriving)
       this.#arriving = 0
     }
-    if (this.#requests === 0) this.#socket.destroySoon()
+    if (this.#intake.idle) this.#socket.destroySoon()
   }
 
   #disconnected(): void {
     this.#broken = true
-    this.#waiting = false
-    this.#settings.budget.forget(this.#retry)
     this.#parser.stop()
     // Calls that run keep their bytes until they are done.
-    this.#settings.budget.give(this.#bytes - this.#runningBytes)
+    this.#intake.close(this.#runningBytes)
   }
 }
 
