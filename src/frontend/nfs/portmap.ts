@@ -4,6 +4,7 @@
  */
 import { createSocket, type Socket } from 'node:dgram'
 import { isIPv6 } from 'node:net'
+import type { RequestKey } from '../../api.ts'
 import { asHitherError, HitherError } from '../../base/errors.ts'
 import { KiB, MiB } from '../../base/units.ts'
 import { BufferPool } from '../socket/buffer-pool.ts'
@@ -160,6 +161,9 @@ function listenUdp(
   })
 }
 
+/** Nothing that a portmapper does needs one. */
+const NO_KEY: RequestKey = { high: 0, low: 0 }
+
 async function answerDatagram(programs: readonly Program[], message: Buffer, from: string): Promise<Buffer> {
   const out = new XdrWriter()
   const call = dispatch(message, programs)
@@ -173,6 +177,7 @@ async function answerDatagram(programs: readonly Program[], message: Buffer, fro
       credentials,
       client,
       key: undefined,
+      withoutXid: () => NO_KEY,
       isAwaited: () => true,
     })
     writeAccepted(out, header.xid, SUCCESS)

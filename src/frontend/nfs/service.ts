@@ -4,6 +4,7 @@ import type { HitherError } from '../../base/errors.ts'
 import type { BufferPool } from '../socket/buffer-pool.ts'
 import { AnsweredWrites } from './answered-writes.ts'
 import { writePostOp, writeWcc, writeWccAfter } from './attributes.ts'
+import { DeferredCalls } from './deferred-calls.ts'
 import { type Export, Exports } from './exports.ts'
 import { decodeHandle } from './handle.ts'
 import { userOf } from './permissions.ts'
@@ -33,6 +34,7 @@ interface Told {
 export class NfsService {
   readonly exports: Exports
   readonly answeredWrites: AnsweredWrites
+  readonly deferred: DeferredCalls
   readonly pool: BufferPool
   readonly onDefect: (error: HitherError) => void
 
@@ -40,6 +42,7 @@ export class NfsService {
     const now = (): number => performance.now()
     this.exports = new Exports(path, now)
     this.answeredWrites = new AnsweredWrites(now)
+    this.deferred = new DeferredCalls(now)
     this.pool = pool
     this.onDefect = onDefect
   }

@@ -60,6 +60,11 @@ export function isRefusal(error: unknown): boolean {
   return status !== undefined && status !== NFS3ERR_JUKEBOX && status !== NFS3ERR_IO
 }
 
+/** The call is answered with "later", and whether it was done is not known. */
+export function isDeferral(error: unknown): boolean {
+  return !(error instanceof NfsError) && statusOf(error, () => {}) === NFS3ERR_JUKEBOX
+}
+
 /** The status for whatever a call failed with. `onDefect` is told of what nobody expected. */
 export function statusOf(error: unknown, onDefect: (error: HitherError) => void): Status {
   if (error instanceof NfsError) return error.status

@@ -21,6 +21,7 @@ import type {
   WriteOptions,
 } from '../../../src/api.ts'
 import { type ErrorCode, HitherError } from '../../../src/base/errors.ts'
+import { forgetOldest } from '../../../src/base/oldest.ts'
 
 interface Inode {
   readonly id: FileId
@@ -82,6 +83,8 @@ export class MemoryFileSystem implements FileSystem {
   verifier = Buffer.from('verifier')
   /** Set by a test: called before each operation; what it returns is awaited, what it throws fails the operation. */
   before: ((operation: string, file: FileId) => Promise<void> | undefined) | undefined
+  /** Set by a test: called after each operation with a key; what it throws is all that is heard of it. */
+  after: ((operation: string) => void) | undefined
   /** Operations, oldest first, while it is set. */
   trail: string[] | undefined
   readonly #inodes = new Map<FileId, Inode>()
@@ -358,11 +361,10 @@ export class MemoryFileSystem implements FileSystem {
     if (known !== undefined) return known
     const answer = this.#once(operation, file, run)
     this.#answers.set(name, answer)
-    for (const oldest of this.#answers.keys()) {
-      if (this.#answers.size <= ANSWERS_MAX) break
-      this.#answers.delete(oldest)
-    }
-    return answer
+    forgetOldest(this.#answers, ANSWERS_MAX)
+    const told = await answer
+    this.after?.(operation)
+    return told
   }
 
   async #once<T>(operation: string, file: FileId, run: () => T): Promise<T> {

@@ -1,5 +1,6 @@
 /** Calls that are sent again, over any connection and to any door, leave what one leaves, and are answered as one. */
 import { describe, expect, it } from 'vitest'
+import { HitherError } from '../../../src/base/errors.ts'
 import * as wire from '../../../src/frontend/nfs/wire.ts'
 import { Calls, PROC, place, writeArgs } from './calls.ts'
 import { inOrder, openDoor, until } from './door.ts'
@@ -143,6 +144,33 @@ describe('calls that are sent again', () => {
     // As another call it is refused: the file there is not his.
     const other = await calls.client.nfs(PROC.rename, args, { ...how, xid: 904 })
     expect(other.results.u32()).toBe(wire.NFS3ERR_PERM)
+  })
+
+  it('what was answered with "later" and was done is known when the client asks again, with another xid', async () => {
+    const door = await openDoor()
+    const calls = await door.calls()
+    const root = await calls.mount()
+    const args = place(root, 'd', (out) => [0, 0, 0, 0, 0, 0].forEach((word) => void out.u32(word)))
+    const send = async (xid: number, procedure: number = PROC.mkdir, what = args): Promise<number> =>
+      (await calls.client.nfs(procedure, what, { xid })).results.u32()
+    door.fs.after = () => {
+      throw new HitherError('NO_REPLICAS', 'it is not known whether that was stored')
+    }
+    expect(await send(910)).toBe(wire.NFS3ERR_JUKEBOX)
+    expect(await send(911)).toBe(wire.NFS3_OK)
+    // That was it. Whoever comes now means another directory of that name.
+    door.fs.after = undefined
+    expect(await send(912)).toBe(wire.NFS3ERR_EXIST)
+    door.fs.after = () => {
+      throw new HitherError('TIMEOUT', 'nobody answered')
+    }
+    expect(await send(913, PROC.rmdir, place(root, 'd'))).toBe(wire.NFS3ERR_JUKEBOX)
+    door.fs.after = undefined
+    // A copy of the first, and something else, change nothing of that.
+    expect(await send(913, PROC.rmdir, place(root, 'd'))).toBe(wire.NFS3_OK)
+    expect(await send(914, PROC.rmdir, place(root, 'e'))).toBe(wire.NFS3ERR_NOENT)
+    expect(await send(915, PROC.rmdir, place(root, 'd'))).toBe(wire.NFS3_OK)
+    expect(await send(916, PROC.rmdir, place(root, 'd'))).toBe(wire.NFS3ERR_NOENT)
   })
 
   it('what was refused is not done by a late copy, at no door', async () => {

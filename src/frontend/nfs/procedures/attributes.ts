@@ -90,14 +90,17 @@ async function applyChanges(
     if (changes.size !== undefined) checkSize(file, changes.size)
     return allowedChanges(file, target.user, changes)
   }
-  try {
-    return await checkedChange(call, check, (how, allowed) =>
-      target.fs.setAttributes(target.file, allowed ?? changes, { ...(guard && { guard }), ...how }),
-    )
-  } catch (error) {
-    if (guard !== undefined && codeOf(error) === 'CONFLICT') throw new NfsError(NFS3ERR_NOT_SYNC)
-    throw error
-  }
+  return checkedChange(service, call, check, async (how, allowed) => {
+    try {
+      return await target.fs.setAttributes(target.file, allowed ?? changes, {
+        ...(guard && { guard }),
+        ...how,
+      })
+    } catch (error) {
+      if (guard !== undefined && codeOf(error) === 'CONFLICT') throw new NfsError(NFS3ERR_NOT_SYNC)
+      throw error
+    }
+  })
 }
 
 function checkSize(file: FileAttributes, size: number): void {

@@ -59,7 +59,7 @@ function removal(
           const target = await service.openToChange(directory, call)
           checkOwnName(name, NFS3ERR_INVAL)
           const check = (): Promise<void> => mayTake(service, target, name, { newParent: false })
-          return changed(target, await checkedChange(call, check, (how) => take(target, name, how)))
+          return changed(target, await checkedChange(service, call, check, (how) => take(target, name, how)))
         }),
     }
   }
@@ -99,7 +99,7 @@ export function rename(service: NfsService): Procedure {
             checkOwnName(newName, NFS3ERR_INVAL)
             const { fs, exported } = from
             const check = (): Promise<void> => mayRename(service, { from, name, to, newName })
-            const change = await checkedChange(call, check, (how) =>
+            const change = await checkedChange(service, call, check, (how) =>
               fs.rename(from.file, name, to.file, newName, how),
             )
             exported.seen.put(change.from.after)

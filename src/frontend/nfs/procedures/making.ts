@@ -50,7 +50,7 @@ export function create(service: NfsService): Procedure {
         makes(service, call, directory, name, async (target) => {
           if ((changes.size ?? 0) > FILE_BYTES_MAX) throw new NfsError(NFS3ERR_FBIG)
           const check = (): Promise<FileChanges> => mayCreate(service, target, name, how, changes)
-          return checkedChange(call, check, (once, initial = changes) =>
+          return checkedChange(service, call, check, (once, initial = changes) =>
             target.fs.createFile(target.file, name, initial, { how, ...once }),
           )
         }),
@@ -94,7 +94,7 @@ export function makeDirectory(service: NfsService): Procedure {
       run: (call) =>
         makes(service, call, directory, name, async (target) => {
           const check = (): Promise<FileChanges> => mayMake(service, target, changes, { directory: true })
-          return checkedChange(call, check, (how, initial = changes) =>
+          return checkedChange(service, call, check, (how, initial = changes) =>
             target.fs.createDirectory(target.file, name, withoutSize(initial), how),
           )
         }),
@@ -115,7 +115,7 @@ export function makeSymlink(service: NfsService): Procedure {
           if (text.length === 0 || text.includes(0)) throw new NfsError(NFS3ERR_INVAL)
           if (text.length > PATH_BYTES_MAX) throw new NfsError(NFS3ERR_NAMETOOLONG)
           const check = (): Promise<FileChanges> => mayMake(service, target, changes, { directory: false })
-          return checkedChange(call, check, (how, initial = changes) => {
+          return checkedChange(service, call, check, (how, initial = changes) => {
             // A link has no mode of its own: whoever reaches it may read it.
             const link = { ...withoutSize(initial), mode: 0o777 }
             return target.fs.createSymlink(target.file, name, text, link, how)
@@ -166,7 +166,7 @@ export function link(service: NfsService): Procedure {
             checkOwnName(name, NFS3ERR_EXIST)
             const check = async (): Promise<void> =>
               mustChangeEntries(await service.knownDirectory(target), target.user)
-            const made = await checkedChange(call, check, (how) =>
+            const made = await checkedChange(service, call, check, (how) =>
               target.fs.link(source.file, target.file, name, how),
             )
             remember(target, made)

@@ -15,6 +15,7 @@
  * | reset | calls under way run on unheard; their buffers and bytes return when they have |
  */
 import type { Socket } from 'node:net'
+import type { RequestKey } from '../../../api.ts'
 import { asHitherError, HitherError } from '../../../base/errors.ts'
 import { type BufferPool, HEADROOM_BYTES } from '../../socket/buffer-pool.ts'
 import { Intake, type IntakeLimits } from '../../socket/intake.ts'
@@ -148,7 +149,9 @@ export class Connection implements RecordSink {
 
   #start({ header, credentials, args, prepared }: Accepted): WriteResults | Promise<WriteResults> {
     const { procedure } = header
-    const call = { procedure, credentials, client: this.#client }
+    const withoutXid = (): RequestKey =>
+      requestKey(this.#client, credentials.machine, { ...header, xid: 0 }, args)
+    const call = { procedure, credentials, client: this.#client, withoutXid }
     if (!prepared.once) return prepared.run({ ...call, key: undefined, isAwaited: this.#isThere })
     const key = requestKey(this.#client, credentials.machine, header, args)
     return this.#settings.underWay.join(key, this.#isThere, (isAwaited) =>

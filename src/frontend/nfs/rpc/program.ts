@@ -16,6 +16,8 @@ export interface Call {
   readonly client: string
   /** Same for the same call sent again. Set when the prepared call has `once`. */
   readonly key: RequestKey | undefined
+  /** A name that it has in common with the same call under another xid. While it runs, and for calls with a key. */
+  readonly withoutXid: () => RequestKey
   /** Some client that sent it is still there. */
   readonly isAwaited: () => boolean
 }
