@@ -134,7 +134,7 @@ export class ExtentStore {
    * Slices, in the order asked for, each verified; `missing` when the copy does not hold the slot, `corrupt` when its
    * bytes cannot be had. The bytes are the caller's; slices that lie near each other share one buffer.
    */
-  async readSlots(egroup: EgroupId, slots: readonly SlotIndex[]): Promise<SliceRead[]> {
+  readSlots(egroup: EgroupId, slots: readonly SlotIndex[]): Promise<SliceRead[]> {
     return readSlots(this.#context, egroup, slots)
   }
 

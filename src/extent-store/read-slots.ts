@@ -10,6 +10,7 @@ import type { Copy } from './copy.ts'
 import { metaCodec, metaKind } from './frame-format.ts'
 import { copyWithIndex } from './load-index.ts'
 import type { Placement } from './placement.ts'
+import { readBuffer } from './read-buffers.ts'
 import type { SlotIndex } from './slot-index.ts'
 import type { StoreContext } from './store-context.ts'
 import type { SliceRead } from './types.ts'
@@ -24,7 +25,7 @@ interface Wanted {
   readonly row: number
 }
 
-/** In the order asked for. The bytes belong to the caller; slices of one run share a buffer. */
+/** In the order asked for. The bytes belong to the caller, for a short time (read-buffers.ts); slices share buffers. */
 export async function readSlots(
   context: StoreContext,
   egroup: EgroupId,
@@ -98,7 +99,7 @@ async function readRun(
   end: number,
   answers: SliceRead[],
 ): Promise<void> {
-  const buffer = new Uint8Array(end - start)
+  const buffer = readBuffer(end - start)
   let failed = false
   try {
     await copy.device.read(placement, start, buffer)
