@@ -18,11 +18,13 @@ export interface ServerKind {
   readonly named: boolean
 }
 
-/** A child of this program: TypeScript, in one process, so that a signal reaches it. */
+/** A child of this program, on the built engine as this one, in one process, so that a signal reaches it. */
 const child = (file: string, ...args: readonly string[]): string[] => [
   process.execPath,
   '--import',
   import.meta.resolve('tsx'),
+  '--import',
+  new URL('../built.mjs', import.meta.url).href,
   join(import.meta.dirname, file),
   ...args,
 ]

@@ -28,7 +28,7 @@ function hither(name: string, ...where: readonly string[]): NfsServerKind {
   return {
     name,
     command: (folder) => [
-      ...[process.execPath, '--import', import.meta.resolve('tsx'), join(ROOT, 'src/main.ts')],
+      ...[process.execPath, join(ROOT, 'dist/main.js')],
       ...['--control', join(folder, 'control'), 'start', '--json', '--nbd-port', '0', '--nfs-port', '0'],
       ...['--nodes', '4', '--rf', '2', '--ssd', '4GiB', '--hdd', '0', ...where],
     ],

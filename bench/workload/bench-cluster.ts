@@ -67,14 +67,14 @@ export class BenchCluster implements AsyncDisposable {
     return this.cluster.createVDisk(name, { size, container, vm: 'vm', node: this.cluster.nodes[0]! })
   }
 
-  /** Writes all of the disk's first `bytes`. */
-  async fill(disk: VDisk, bytes: number): Promise<void> {
+  /** Writes all of the disk's first `bytes`, `writeBytes` at a time. */
+  async fill(disk: VDisk, bytes: number, writeBytes: number = FILL_BYTES): Promise<void> {
     let next = 0
     const worker = async (): Promise<void> => {
       while (next < bytes) {
         const at = next
-        next += FILL_BYTES
-        await disk.write(at, this.source.take(FILL_BYTES))
+        next += writeBytes
+        await disk.write(at, this.source.take(writeBytes))
       }
     }
     await Promise.all(Array.from({ length: 4 }, worker))

@@ -101,8 +101,13 @@ export function operationOf(
   }
 }
 
-export async function fillAndRead(bench: BenchCluster, disk: VDisk, bytes: number): Promise<void> {
-  await bench.fill(disk, bytes)
+export async function fillAndRead(
+  bench: BenchCluster,
+  disk: VDisk,
+  bytes: number,
+  writeBytes?: number,
+): Promise<void> {
+  await bench.fill(disk, bytes, writeBytes)
   const target = new Uint8Array(MiB)
   for (let at = 0; at < bytes; at += MiB) await disk.readInto(at, target)
 }
