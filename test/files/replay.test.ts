@@ -116,6 +116,21 @@ describe('a request that comes again', () => {
     )
   })
 
+  test('what failed for want of nodes, and may have been done, is one with its repetition', async () => {
+    const sim = await openSimCluster({ seed: 4, settings })
+    const [fs] = await hostsOf(sim)
+    await fs!.getAttributes(ROOT)
+    for (const node of ['node-2', 'node-3']) await sim.cluster.failCvm(node)
+    const keys = Array.from({ length: 8 }, (_, low) => ({ high: 2, low }))
+    const all = () =>
+      Promise.all(keys.map((key) => outcome(fs!.createDirectory(ROOT, bytes(`d${key.low}`), {}, { key }))))
+    expect(new Set(await all())).toEqual(new Set(['NO_REPLICAS']))
+    for (const node of ['node-2', 'node-3']) await sim.cluster.recoverCvm(node)
+    for (const again of await all()) expect(again).toMatchObject({ file: { type: 'directory' } })
+    expect(await walk(fs!)).toHaveLength(keys.length)
+    await sim.close()
+  })
+
   test('what is forbidden stays so, and what was done before stays done', async () => {
     const sim = await openSimCluster({ seed: 3, settings })
     const hosts = await hostsOf(sim)
