@@ -11,6 +11,7 @@
  * owner that was not acknowledged is either in the log that the new owner replays, or fenced. `deadlineMs` bounds the
  * whole: a client sees a pause, and an error only after that.
  */
+import { Bag, type BagItem } from '../base/bag.ts'
 import { asHitherError, codeOf, HitherError } from '../base/errors.ts'
 import type { NodeId } from '../base/units.ts'
 import type { Clock } from '../platform/types.ts'
@@ -41,7 +42,7 @@ export interface IoWatcher {
 }
 
 /** An IO on its way, whatever it answers. */
-interface Airborne {
+interface Airborne extends BagItem {
   /** Node whose port its latest attempt took. */
   readonly path: NodeId
   /** Sends it on the path as it is now. */
@@ -50,7 +51,7 @@ interface Airborne {
 
 export class HostPath {
   private readonly deps: HostPathDeps
-  private readonly flights = new Set<Airborne>()
+  private readonly flights = new Bag<Airborne>()
   private current: NodeId
   private cancelReturn: (() => void) | undefined
   private opened = false
@@ -93,7 +94,7 @@ export class HostPath {
 
   /** An IO has ended: it is not sent again. */
   land(flight: Airborne): void {
-    this.flights.delete(flight)
+    this.flights.remove(flight)
   }
 
   /** Calls `again` after `waitMs`, if an IO that began at `startedAt` and failed with `error` may be sent again then. */
@@ -125,7 +126,7 @@ export class HostPath {
 
   /** The CVM that this host's own node had is dead: what it had under way is not answered any more, or does not count. */
   lifeEnded(): void {
-    for (const flight of [...this.flights]) if (flight.path === this.deps.host) flight.send()
+    for (const flight of this.flights.all()) if (flight.path === this.deps.host) flight.send()
   }
 
   close(): void {
@@ -157,12 +158,13 @@ export class HostPath {
     // The old path will not answer any more, or its answer does not count. A return leaves IO under way where it is:
     // that path works.
     if (!this.deps.isAlive(from))
-      for (const flight of [...this.flights]) if (flight.path === from) flight.send()
+      for (const flight of this.flights.all()) if (flight.path === from) flight.send()
   }
 }
 
 /** One IO on its way: an attempt on a port, and the next one when that fails. Only the latest attempt counts. */
 class Flight<T> implements Airborne {
+  bagIndex = -1
   path: NodeId
   private readonly owner: HostPath
   private readonly io: (port: StoragePort) => Promise<T>

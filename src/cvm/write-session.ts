@@ -6,6 +6,7 @@
  * Writes of one handle to the same bytes go one after the other, as they do at the owner. So while a write is made again,
  * because its answer was lost, nothing can have been acknowledged in its place that it would bring old bytes over.
  */
+import { Bag, type BagItem } from '../base/bag.ts'
 import { asHitherError, type HitherError } from '../base/errors.ts'
 import { Semaphore } from '../base/queue.ts'
 import { RangeLock } from '../base/range-lock.ts'
@@ -40,8 +41,7 @@ export class WriteSession {
   private readonly client: string
   private generation: Generation
   private nextNumber = 1
-  /** In ascending order. */
-  private readonly underWay = new Set<number>()
+  private readonly underWay = new Bag<SessionWrite>()
   private readonly places = new Semaphore(IN_FLIGHT_MAX)
   private readonly ranges = new RangeLock()
   /** An attempt of a write below, which failed, may still be on its way; 0: there is none. */
@@ -70,7 +70,7 @@ export class WriteSession {
     watcher: IoWatcher | undefined,
   ): Promise<void> {
     const write = new SessionWrite(this, this.nextNumber++, start, end, send, watcher)
-    this.underWay.add(write.number)
+    this.underWay.add(write)
     const io = (port: StoragePort): Promise<void> => write.send(port)
     if (this.ranges.tryLock(start, end)) return run(io, write)
     return this.ranges.lock(start, end).then(() => run(io, write))
@@ -84,8 +84,7 @@ export class WriteSession {
   /** Below which write all are over, when an attempt has to say so; else 0. */
   settledBelow(attempt: number): number {
     if (attempt === 1 && this.unsureBelow === 0) return 0
-    for (const number of this.underWay) return number
-    return this.nextNumber
+    return this.underWay.all().reduce((lowest, { number }) => Math.min(lowest, number), this.nextNumber)
   }
 
   /** The owner said of which generation it is. `false`: that is no news. */
@@ -100,17 +99,19 @@ export class WriteSession {
    * @param toldBelow what its attempt said, when that was acknowledged; else 0
    * @param isUnsure an attempt may still be on its way
    */
-  land({ number, start, end }: SessionWrite, toldBelow: number, isUnsure: boolean): void {
+  land(write: SessionWrite, toldBelow: number, isUnsure: boolean): void {
+    const { number, start, end } = write
     if (isUnsure) this.unsureBelow = Math.max(this.unsureBelow, number + 1)
     else if (toldBelow >= this.unsureBelow) this.unsureBelow = 0
-    this.underWay.delete(number)
+    this.underWay.remove(write)
     this.ranges.unlock(start, end)
     this.places.release()
   }
 }
 
 /** One write of a session on its way. */
-class SessionWrite implements IoWatcher {
+class SessionWrite implements IoWatcher, BagItem {
+  bagIndex = -1
   readonly number: number
   readonly start: number
   readonly end: number
