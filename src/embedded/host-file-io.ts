@@ -12,7 +12,16 @@
  *   the owner cut or zeroed bytes of the file meanwhile (another epoch), the data is written again. Farther past the end
  *   than `LOOSE_BYTES`, or past the vDisk, the size comes first.
  */
-import type { FileAttributes, FileChange, FileId, FileTime, RequestKey, VDisk, WriteOptions } from '../api.ts'
+import type {
+  FileAttributes,
+  FileCall,
+  FileChange,
+  FileId,
+  FileTime,
+  RequestKey,
+  VDisk,
+  WriteOptions,
+} from '../api.ts'
 import { codeOf, type HitherError } from '../base/errors.ts'
 import { forgetOldest } from '../base/oldest.ts'
 import type { NodeId, VDiskId } from '../base/units.ts'
@@ -83,9 +92,7 @@ export class HostFileIo {
   /** Asks the owner of the files disk, across failures. Throws what it refused with. */
   async ask(
     request: FileRequest,
-    key?: RequestKey,
-    forbidden = false,
-    isAwaited?: () => boolean,
+    { key, forbidden = false, isAwaited }: FileCall & { isAwaited?: (() => boolean) | undefined } = {},
   ): Promise<FileAnswer> {
     if (this.closed !== undefined) throw this.closed
     const { id, path } = this.deps
@@ -148,7 +155,7 @@ export class HostFileIo {
     for (let attempt = 1; ; attempt++) {
       const known = this.fresh(file) ?? (await this.askAgain(file))
       if (known === undefined && end <= SLOT_BYTES) {
-        const answer = await this.ask(request, options.key, false, options.isAwaited)
+        const answer = await this.ask(request, options)
         if (answer.place === undefined) {
           const [before, after] = answer.attributes
           return { before: before!, after: after!, verifier: this.deps.verifier(undefined) }
@@ -260,7 +267,7 @@ export class HostFileIo {
     const verifierBefore = known && this.deps.verifier(known.place.vdisk)
     const placeBefore = known?.place
     const [answer] = await Promise.all([
-      this.ask(request, undefined, false, isAwaited),
+      this.ask(request, { isAwaited }),
       early ? known.disk.write(offset, source, how) : undefined,
     ])
     const [before, after] = answer.attributes

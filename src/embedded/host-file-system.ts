@@ -230,7 +230,7 @@ export class HostFileSystem implements FileSystem {
 
   private async change(request: FileRequest, call: FileCall | undefined): Promise<FileAnswer> {
     await this.io.tellWritten()
-    return this.io.ask(request, call?.key ?? this.newKey(), call?.forbidden)
+    return this.io.ask(request, { ...call, key: call?.key ?? this.newKey() })
   }
 
   private newKey(): RequestKey {
