@@ -7,6 +7,7 @@
 import type { RequestKey } from '../../api.ts'
 import { forgetOldest } from '../../base/oldest.ts'
 import type { WriteResults } from './rpc/program.ts'
+import { keyText } from './rpc/request-key.ts'
 
 /** As long as Linux's nfsd keeps its answers (RC_EXPIRE): clients number their calls anew some time. Milliseconds. */
 const KEPT_MS = 120_000
@@ -27,19 +28,15 @@ export class AnsweredWrites {
   }
 
   get(key: RequestKey): WriteResults | undefined {
-    const answered = this.#answers.get(nameOf(key))
+    const answered = this.#answers.get(keyText(key))
     return answered !== undefined && this.#now() - answered.at <= KEPT_MS ? answered.results : undefined
   }
 
   /** `results` are kept: they must not hold on to the bytes that were written. */
   put(key: RequestKey, results: WriteResults): void {
-    const name = nameOf(key)
+    const name = keyText(key)
     this.#answers.delete(name)
     this.#answers.set(name, { results, at: this.#now() })
     forgetOldest(this.#answers, KEPT_MAX)
   }
-}
-
-function nameOf({ high, low }: RequestKey): string {
-  return `${high}:${low}`
 }

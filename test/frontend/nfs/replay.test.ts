@@ -158,8 +158,9 @@ describe('calls that are sent again', () => {
     }
     expect(await send(910)).toBe(wire.NFS3ERR_JUKEBOX)
     expect(await send(911)).toBe(wire.NFS3_OK)
-    // That was it. Whoever comes now means another directory of that name.
     door.fs.after = undefined
+    // Its copies have it, too. Whoever else comes now means another directory of that name.
+    expect(await send(911)).toBe(wire.NFS3_OK)
     expect(await send(912)).toBe(wire.NFS3ERR_EXIST)
     door.fs.after = () => {
       throw new HitherError('TIMEOUT', 'nobody answered')

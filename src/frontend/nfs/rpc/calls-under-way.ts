@@ -5,6 +5,7 @@
  */
 import type { RequestKey } from '../../../api.ts'
 import type { WriteResults } from './program.ts'
+import { keyText } from './request-key.ts'
 
 interface Running {
   readonly answer: Promise<WriteResults>
@@ -20,7 +21,7 @@ export class CallsUnderWay {
 
   /** Runs `run`, unless the same call runs already: then its answer is this one's, too. */
   join(key: RequestKey, isThere: () => boolean, run: Run): Promise<WriteResults> {
-    const name = `${key.high}:${key.low}`
+    const name = keyText(key)
     const running = this.#running.get(name)
     if (running !== undefined) {
       running.senders.push(isThere)

@@ -26,3 +26,8 @@ export function requestKey(
   hash64(name, 0, name.length)
   return { high: hashOut[0]!, low: hashOut[1]! }
 }
+
+/** A key as one of a map. */
+export function keyText({ high, low }: RequestKey): string {
+  return `${high}:${low}`
+}
