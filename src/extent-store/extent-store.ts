@@ -29,7 +29,7 @@ import {
 import type { BlockDevice } from '../platform/types.ts'
 import { append } from './append.ts'
 import { createCopy } from './create-copy.ts'
-import { importLog, moveTier, receiveLog } from './import-copy.ts'
+import { importLog, moveTier, withReceivedLog } from './import-copy.ts'
 import { listFingerprints, listSlots, readLog } from './inspect.ts'
 import { completePartial, keepPartial } from './partial-copy.ts'
 import { readSlots } from './read-slots.ts'
@@ -183,8 +183,9 @@ export class ExtentStore {
     copy: NewCopy & { readonly length: number },
     chunks: AsyncIterable<Uint8Array>,
   ): Promise<void> {
-    const log = await receiveLog(this.#context, copy, chunks)
-    return this.#change(copy.egroup, () => importLog(this.#context, copy, log))
+    await withReceivedLog(this.#context, copy, chunks, (log) =>
+      this.#change(copy.egroup, () => importLog(this.#context, copy, log)),
+    )
   }
 
   /**

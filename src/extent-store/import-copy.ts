@@ -5,7 +5,7 @@
  * verified, written and installed (sealed-log.ts). So a sender that hangs or lies leaves no trace.
  */
 import { HitherError } from '../base/errors.ts'
-import { EGROUP_BYTES, SECTOR_BYTES, type Tier } from '../base/units.ts'
+import { EGROUP_BYTES, type EgroupId, SECTOR_BYTES, type Tier } from '../base/units.ts'
 import type { Copy } from './copy.ts'
 import { placeCopy, tiersFrom } from './create-copy.ts'
 import { unitsFor } from './placement.ts'
@@ -19,12 +19,16 @@ import type { NewCopy } from './types.ts'
  */
 export const LOG_BYTES_MAX = 2 * EGROUP_BYTES
 
-/** Log bytes as they come, which the caller may have to wait for. Takes no lock. */
-export async function receiveLog(
+/**
+ * Log bytes as they come, which the caller may have to wait for, and then `work` with them; they are gone when it has
+ * ended. Takes no lock.
+ */
+export async function withReceivedLog(
   context: StoreContext,
   copy: NewCopy & { readonly length: number },
   chunks: AsyncIterable<Uint8Array>,
-): Promise<Uint8Array> {
+  work: (log: Uint8Array) => Promise<void>,
+): Promise<void> {
   const { egroup, length, tier } = copy
   if (!Number.isInteger(length) || length < 0 || length > LOG_BYTES_MAX || length % SECTOR_BYTES !== 0) {
     throw new HitherError('BAD_ARGUMENT', `a log of ${length} bytes cannot be imported as egroup ${egroup}`)
@@ -33,7 +37,16 @@ export async function receiveLog(
   if (tiersFrom(tier).every((each) => context.devicesFor(each, units, 'data').length === 0)) {
     throw new HitherError('NO_SPACE', `no device of this node has room for a copy of egroup ${egroup}`)
   }
-  const log = new Uint8Array(length)
+  await context.withLogBuffer(length, async (memory) => {
+    const log = memory.subarray(0, length)
+    await receive(egroup, chunks, log)
+    await work(log)
+  })
+}
+
+/** Fills `log` with the chunks. */
+async function receive(egroup: EgroupId, chunks: AsyncIterable<Uint8Array>, log: Uint8Array): Promise<void> {
+  const { length } = log
   let received = 0
   for await (const chunk of chunks) {
     if (received + chunk.length > length) {
@@ -45,7 +58,6 @@ export async function receiveLog(
   if (received !== length) {
     throw new HitherError('BAD_ARGUMENT', `${received} of ${length} bytes came for egroup ${egroup}`)
   }
-  return log
 }
 
 /** Replaces a partial copy, or a sealed one that is damaged. Runs under the egroup's lock. */
@@ -76,8 +88,10 @@ export async function moveTier(
   tier: Tier,
 ): Promise<{ readonly movedBytes: number }> {
   if (copy.device.tier === tier) return { movedBytes: 0 }
-  const log = verifyLog(copy.egroup, await readWholeLog(copy))
-  const { device, extents } = placeCopy(context, copy.egroup, [tier], log.units, 'data')
-  await context.install(await writeSealedCopy(context, device, extents, log, copy.entry))
-  return { movedBytes: log.bytes.length }
+  return context.withLogBuffer(copy.length, async (memory) => {
+    const log = verifyLog(copy.egroup, await readWholeLog(copy, memory))
+    const { device, extents } = placeCopy(context, copy.egroup, [tier], log.units, 'data')
+    await context.install(await writeSealedCopy(context, device, extents, log, copy.entry))
+    return { movedBytes: log.bytes.length }
+  })
 }

@@ -16,7 +16,7 @@ export type LogReader = (offset: number, target: Uint8Array) => Promise<void>
 export type FrameVisitor = (frame: ParsedFrame) => boolean
 
 /** How much is read ahead. Whole frames: the log is read through. Heads: payloads are mostly skipped. */
-const FRAMES_WINDOW_BYTES = 256 * KiB
+const FRAMES_WINDOW_BYTES = 512 * KiB
 const HEADS_WINDOW_BYTES = 32 * KiB
 
 /** Walks whole frames in memory. Returns the log offset at which the walk ended: `end`, or the first bad frame. */
@@ -31,14 +31,18 @@ export function walkFrames(log: Uint8Array, egroup: EgroupId, end: number, visit
   return at
 }
 
-/** As `walkFrames`, over a log on the device; the visitor may use the payload. Rejects when a read fails. */
+/**
+ * As `walkFrames`, over a log on the device; the visitor may use the payload. Rejects when a read fails. What is read
+ * goes to `memory`, which is the walk's until it settles; a frame that is longer gets a buffer of its own.
+ */
 export function scanFrames(
   read: LogReader,
   egroup: EgroupId,
   end: number,
   visit: FrameVisitor,
+  memory: Uint8Array,
 ): Promise<number> {
-  return scan(read, egroup, end, visit, true)
+  return scan(read, egroup, end, visit, FRAMES_WINDOW_BYTES, memory)
 }
 
 /** As `scanFrames`, but reads header and tables only: the visitor must not use the payload. */
@@ -48,7 +52,7 @@ export function scanHeads(
   end: number,
   visit: FrameVisitor,
 ): Promise<number> {
-  return scan(read, egroup, end, visit, false)
+  return scan(read, egroup, end, visit, HEADS_WINDOW_BYTES, undefined)
 }
 
 async function scan(
@@ -56,16 +60,19 @@ async function scan(
   egroup: EgroupId,
   end: number,
   visit: FrameVisitor,
-  wholeFrames: boolean,
+  windowBytes: number,
+  memory: Uint8Array | undefined,
 ): Promise<number> {
-  const windowBytes = wholeFrames ? FRAMES_WINDOW_BYTES : HEADS_WINDOW_BYTES
-  let window = new Uint8Array(0)
+  const wholeFrames = memory !== undefined
+  let window: Uint8Array = new Uint8Array(0)
   let windowAt = 0
   /** Has `bytes` of the log at `at` in the window; `false` when the log is too short for that. */
   const load = async (at: number, bytes: number): Promise<boolean> => {
     if (at + bytes > end) return false
     if (at >= windowAt && at + bytes <= windowAt + window.length) return true
-    window = new Uint8Array(Math.min(Math.max(windowBytes, bytes), end - at))
+    const length = Math.min(Math.max(windowBytes, bytes), end - at)
+    window =
+      memory !== undefined && length <= memory.length ? memory.subarray(0, length) : new Uint8Array(length)
     windowAt = at
     await read(at, window)
     return true

@@ -73,7 +73,9 @@ export async function completePartial(
   if (copy.isSealed) return
   if (!copy.isPartial) throw new HitherError('CONFLICT', `the copy of egroup ${copy.egroup} here is open`)
   const { device, placement, length } = copy
-  const { indexBlock, index, units } = verifyLog(copy.egroup, await readWholeLog(copy))
+  const { indexBlock, index, units } = await context.withLogBuffer(length, async (memory) =>
+    verifyLog(copy.egroup, await readWholeLog(copy, memory)),
+  )
   const extents: readonly Extent[] | undefined =
     units > placement.units
       ? device.extend(placement.extents, units - placement.units)

@@ -15,7 +15,7 @@ import { Bitset } from '../base/bitset.ts'
 import { Copy } from './copy.ts'
 import type { CopyEntry } from './copy-table.ts'
 import { verifySlices } from './frame-reader.ts'
-import { type FrameVisitor, scanFrames, scanHeads } from './log-scan.ts'
+import { type FrameVisitor, type LogReader, scanFrames, scanHeads } from './log-scan.ts'
 import { UNIT_BYTES } from './placement.ts'
 import { SlotIndex } from './slot-index.ts'
 import type { StoreContext } from './store-context.ts'
@@ -86,9 +86,14 @@ async function findLength(context: StoreContext, copy: Copy): Promise<void> {
     copy.frameEnds.push(copy.length)
     return true
   }
-  const scan = copy.isOpen ? scanFrames : scanHeads
+  const end = placement.bytes
+  const read: LogReader = (offset, target) => device.read(placement, offset, target)
   try {
-    await scan((offset, target) => device.read(placement, offset, target), egroup, placement.bytes, visit)
+    if (copy.isOpen) {
+      await context.withLogBuffer(end, (memory) => scanFrames(read, egroup, end, visit, memory))
+    } else {
+      await scanHeads(read, egroup, end, visit)
+    }
   } catch {
     // The log ends where the device can no longer be read.
   }

@@ -11,7 +11,7 @@
 import type { Bitset } from '../base/bitset.ts'
 import { HitherError } from '../base/errors.ts'
 import { hashMatches } from '../base/hash.ts'
-import { BLOCK_BYTES } from '../base/units.ts'
+import { BLOCK_BYTES, MiB } from '../base/units.ts'
 import type { Copy } from './copy.ts'
 import type { ParsedFrame } from './frame-reader.ts'
 import type { FrameBuilder } from './frame-writer.ts'
@@ -89,13 +89,15 @@ async function rewrite(
     return { freedBytes: (placement.units - log.units) * UNIT_BYTES }
   }
   return device.rewriting.run(() =>
-    context.withLogBuffer((before) =>
-      context.withLogBuffer((after) => context.withBuilder((builder) => work(before, after, builder))),
+    context.withLogBuffer(copy.length, (before) =>
+      context.withLogBuffer(copy.length + MiB, (after) =>
+        context.withBuilder((builder) => work(before, after, builder)),
+      ),
     ),
   )
 }
 
-/** The new log, with explicit slot numbers, at the front of `target`. */
+/** The new log, with explicit slot numbers, at the front of `target`, which has room for the old one and a repaired slice. */
 function rebuild(
   copy: Copy,
   old: Uint8Array,

@@ -22,14 +22,17 @@ export async function scrub(context: StoreContext, copy: Copy): Promise<ScrubRep
   placement.pin()
   try {
     index = await loadIndex(context, copy)
-    end = await scanFrames(
-      (offset, target) => device.read(placement, offset, target),
-      copy.egroup,
-      length,
-      (frame) => {
-        for (let i = 0; i < frame.slotCount; i++) if (!frame.verifySlice(i)) corrupt.push(frame.slot(i))
-        return true
-      },
+    end = await context.withLogBuffer(length, (memory) =>
+      scanFrames(
+        (offset, target) => device.read(placement, offset, target),
+        copy.egroup,
+        length,
+        (frame) => {
+          for (let i = 0; i < frame.slotCount; i++) if (!frame.verifySlice(i)) corrupt.push(frame.slot(i))
+          return true
+        },
+        memory,
+      ),
     )
     for (let row = 0; row < index.count; row++) {
       if (index.offset(row) >= end && !(await sliceHolds(copy, index, row))) corrupt.push(index.slot(row))

@@ -10,7 +10,7 @@
  * Crash before 3: the units are free again, and what stood there before still stands.
  */
 import { HitherError } from '../base/errors.ts'
-import type { EgroupId, Generation, VDiskId } from '../base/units.ts'
+import { type EgroupId, type Generation, KiB, type VDiskId } from '../base/units.ts'
 import { Copy } from './copy.ts'
 import type { CopyEntry } from './copy-table.ts'
 import { verifySlices } from './frame-reader.ts'
@@ -21,6 +21,9 @@ import { SlotIndex } from './slot-index.ts'
 import type { StoreContext } from './store-context.ts'
 import type { StoreDevice } from './store-device.ts'
 import type { Extent } from './unit-allocator.ts'
+
+/** Written between two syncs of a bulk write. Bytes. */
+const STEP_BYTES = 512 * KiB
 
 /** A log in memory that holds what it says. */
 export interface VerifiedLog {
@@ -71,8 +74,7 @@ export async function writeSealedCopy(
     extents,
   }
   try {
-    await device.write(new Placement(extents), 0, [log.bytes, log.indexBlock])
-    await device.sync()
+    await writeInSteps(device, new Placement(extents), log)
     await device.putEntry(entry)
   } catch (error) {
     device.free(extents)
@@ -84,10 +86,25 @@ export async function writeSealedCopy(
   return copy
 }
 
-/** The whole log of a copy, as it is on the device: at the front of `into`, which has room for it, or in a new buffer. */
-export async function readWholeLog(copy: Copy, into?: Uint8Array): Promise<Uint8Array> {
+/**
+ * Log and index block, durable. In steps, each synced: a guest's own sync waits for what is dirty on the device, and on
+ * a file for what is dirty in the whole file system.
+ */
+async function writeInSteps(device: StoreDevice, placement: Placement, log: VerifiedLog): Promise<void> {
+  const { bytes, indexBlock } = log
+  let at = 0
+  for (; bytes.length - at > STEP_BYTES; at += STEP_BYTES) {
+    await device.write(placement, at, [bytes.subarray(at, at + STEP_BYTES)])
+    await device.sync()
+  }
+  await device.write(placement, at, [bytes.subarray(at), indexBlock])
+  await device.sync()
+}
+
+/** The whole log of a copy, as it is on the device, at the front of `into`, which has room for it. */
+export async function readWholeLog(copy: Copy, into: Uint8Array): Promise<Uint8Array> {
   const { device, placement, length } = copy
-  const bytes = into === undefined ? new Uint8Array(length) : into.subarray(0, length)
+  const bytes = into.subarray(0, length)
   placement.pin()
   try {
     await device.read(placement, 0, bytes)

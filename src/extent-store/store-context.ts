@@ -16,7 +16,7 @@ import type { SpaceUse } from './types.ts'
 
 /** Builders kept for the next rewrite or partial write; each holds about 1 MiB. */
 const IDLE_BUILDERS_MAX = 4
-/** Log buffers kept for the next rewrite, which needs two. Fresh memory costs more than what is done in it. */
+/** Log buffers kept for whoever needs the log of a copy next. Fresh memory costs more than what is done in it. */
 const IDLE_LOGS_MAX = 4
 /** The log of an egroup, and what a repair may add to it. */
 const LOG_BUFFER_BYTES = EGROUP_BYTES + MiB
@@ -122,8 +122,9 @@ export class StoreContext {
     }
   }
 
-  /** Runs `work` with memory for one log, of any content, that nobody else uses meanwhile. */
-  async withLogBuffer<T>(work: (log: Uint8Array) => Promise<T>): Promise<T> {
+  /** Runs `work` with memory for a log of `bytes`, of any content and maybe longer, that nobody else uses meanwhile. */
+  async withLogBuffer<T>(bytes: number, work: (log: Uint8Array) => Promise<T>): Promise<T> {
+    if (bytes > LOG_BUFFER_BYTES) return work(new Uint8Array(bytes))
     const log = this.#idleLogs.pop() ?? new Uint8Array(LOG_BUFFER_BYTES)
     try {
       return await work(log)

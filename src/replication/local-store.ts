@@ -5,7 +5,7 @@ import {
   EGROUP_BYTES,
   type EgroupId,
   type Generation,
-  MiB,
+  KiB,
   type NodeId,
   type SlotIndex,
   type Tier,
@@ -22,8 +22,13 @@ import type {
 } from '../extent-store/types.ts'
 import type { NewCopy, NodeStore, NodeStores, PullRequest } from './node-store.ts'
 
-/** One read of a pull: large enough to be sequential, small enough to let guest IO in between. */
-const PULL_CHUNK_BYTES = 1 * MiB
+/**
+ * One read of a pull. Small enough to let guest IO in between, and for the allocator to use its memory again: larger
+ * buffers are fresh pages each time, which cost more than what is done with them.
+ */
+const PULL_CHUNK_BYTES = 64 * KiB
+/** Reads of one pull that are under way together, so that neither the device nor the network waits for the other. */
+const PULL_CHUNKS_AHEAD = 8
 
 export class LocalStore implements NodeStore {
   readonly node: NodeId
@@ -121,8 +126,18 @@ export class LocalStore implements NodeStore {
   }
 }
 
+/** In order, read ahead. Ends when none of its reads is under way any more. */
 async function* readInChunks(source: NodeStore, egroup: EgroupId, length: number): AsyncIterable<Uint8Array> {
-  for (let at = 0; at < length; at += PULL_CHUNK_BYTES) {
-    yield await source.readLog(egroup, at, Math.min(PULL_CHUNK_BYTES, length - at))
+  const ahead: Promise<Uint8Array>[] = []
+  let at = 0
+  try {
+    while (at < length || ahead.length > 0) {
+      for (; at < length && ahead.length < PULL_CHUNKS_AHEAD; at += PULL_CHUNK_BYTES) {
+        ahead.push(source.readLog(egroup, at, Math.min(PULL_CHUNK_BYTES, length - at)))
+      }
+      yield await ahead.shift()!
+    }
+  } finally {
+    await Promise.allSettled(ahead)
   }
 }
