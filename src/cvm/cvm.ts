@@ -32,6 +32,7 @@ import { PeerStore, servePeers } from '../replication/peer-wire.ts'
 import { RpcEndpoint } from '../replication/rpc.ts'
 import { SliceReader } from '../replication/slice-reader.ts'
 import type { WriteAttempt } from '../vdisk/attempt-guard.ts'
+import { BatchPool } from '../vdisk/batch.ts'
 import { BlockCache } from '../vdisk/block-cache.ts'
 import { IoCounters } from '../vdisk/counters.ts'
 import { PageCache } from '../vdisk/page-cache.ts'
@@ -202,6 +203,7 @@ export class Cvm implements StoragePort {
         cache: new BlockCache(settings.cacheBytes),
         pages: new PageCache(settings.mapBytes),
         candidates: this.candidates,
+        batches: new BatchPool(),
         counters: this.counters,
         assertCanServe: () => membership.assertCanServe(),
         onHit: (egroup, ref) => this.reclaimGuard.note(egroup, ref),

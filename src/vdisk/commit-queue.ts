@@ -13,86 +13,16 @@
  * another CVM owns the vDisk: the queue stops for good (`onFatal`), and recovery decides.
  */
 import { codeOf, HitherError } from '../base/errors.ts'
-import { MiB } from '../base/units.ts'
 import type { ReplayPosition } from '../cluster/records.ts'
-import { FrameBuilder } from '../extent-store/frame-writer.ts'
 import type { SpaceUse } from '../extent-store/types.ts'
 import type { Placement, StreamWriter } from '../replication/stream-writer.ts'
+import type { Batch, BatchPool, CommitWaiter } from './batch.ts'
 
-/** Payload of one frame: large enough for a sequential write, small enough to fill egroups well. Bytes. */
-export const FRAME_PAYLOAD_BYTES = 1 * MiB
 /** Turns of the microtask queue that a frame waits for the writers of the one before; a write's answer takes about five. */
 const GATHER_TURNS = 16
-/** Builders kept for reuse. */
-const SPARE_BATCHES_MAX = 2
-
-/** Egroup of a record: the frame's own, or none because the run is a hole. */
-export const OWN_EGROUP = 0
-export const HOLE = -1
-
-/** Whoever has put something into a batch. Both are called once at most, in the turn in which it is decided. */
-export interface CommitWaiter {
-  /** The frame is on all copies, and its records are in the map. */
-  acknowledged(placement: Placement): void
-  /** Nothing of the frame is applied. */
-  refused(error: unknown): void
-}
-
-/** One frame in the making, and what to do when it is acknowledged. Parallel arrays: no object per record. */
-export class Batch {
-  readonly builder = new FrameBuilder(FRAME_PAYLOAD_BYTES)
-  readonly starts: number[] = []
-  readonly counts: number[] = []
-  readonly egroups: number[] = []
-  readonly refs: number[] = []
-  readonly fingerprintHi: number[] = []
-  readonly fingerprintLo: number[] = []
-  /** Relative slot << 3 | sub. */
-  readonly fingerprintRefs: number[] = []
-  readonly waiters: CommitWaiter[] = []
-  /** Must be durable at once, whatever the container's durability. */
-  sync = false
-  use: SpaceUse = 'data'
-
-  addMapped(start: number, count: number, egroup: number, ref: number): void {
-    this.builder.addMapped(start, count, egroup, ref)
-    this.remember(start, count, egroup, ref)
-  }
-
-  addHole(start: number, count: number): void {
-    this.builder.addHole(start, count)
-    this.remember(start, count, HOLE, 0)
-  }
-
-  addFingerprint(hi: number, lo: number, ref: number): void {
-    this.builder.addFingerprint(hi, lo)
-    this.fingerprintHi.push(hi)
-    this.fingerprintLo.push(lo)
-    this.fingerprintRefs.push(ref)
-  }
-
-  reset(): void {
-    this.builder.reset()
-    this.starts.length = 0
-    this.counts.length = 0
-    this.egroups.length = 0
-    this.refs.length = 0
-    this.fingerprintHi.length = 0
-    this.fingerprintLo.length = 0
-    this.fingerprintRefs.length = 0
-    this.waiters.length = 0
-    this.sync = false
-  }
-
-  private remember(start: number, count: number, egroup: number, ref: number): void {
-    this.starts.push(start)
-    this.counts.push(count)
-    this.egroups.push(egroup)
-    this.refs.push(ref)
-  }
-}
 
 export interface CommitDeps {
+  readonly batches: BatchPool
   readonly stream: StreamWriter
   /** Every frame is durable when acknowledged. */
   readonly syncEachFrame: boolean
@@ -106,7 +36,6 @@ export class CommitQueue {
   /** The one that waits longest first. */
   private readonly open = new Map<SpaceUse, Batch>()
   private readonly full: Batch[] = []
-  private readonly spare: Batch[] = []
   private pumping = false
   private stopped: unknown
   private appliedTo: ReplayPosition
@@ -139,8 +68,7 @@ export class CommitQueue {
       open = undefined
     }
     if (open === undefined) {
-      open = this.spare.pop() ?? new Batch()
-      open.use = use
+      open = this.deps.batches.take(use)
       this.open.set(use, open)
     }
     return open
@@ -228,8 +156,10 @@ export class CommitQueue {
       if (code !== 'NO_SPACE' && code !== 'NO_REPLICAS') {
         this.stop(new HitherError('NOT_OWNER', 'this CVM had to give the vDisk up', { cause: error }))
         this.deps.onFatal(error)
+        // It does not go round: who knows what still reads it.
+        return
       }
-      this.recycle(batch)
+      this.deps.batches.giveBack(batch)
       return
     }
     if (this.stopped !== undefined) {
@@ -240,12 +170,6 @@ export class CommitQueue {
     this.appliedTo = { order: placement.order, offset: placement.endOffset }
     this.loggedBytes += placement.endOffset - placement.offset
     for (const waiter of batch.waiters) waiter.acknowledged(placement)
-    this.recycle(batch)
-  }
-
-  private recycle(batch: Batch): void {
-    if (this.spare.length >= SPARE_BATCHES_MAX) return
-    batch.reset()
-    this.spare.push(batch)
+    this.deps.batches.giveBack(batch)
   }
 }

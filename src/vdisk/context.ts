@@ -4,6 +4,7 @@ import type { CandidateIndex } from '../dedupe/candidate-index.ts'
 import type { StoredSlice } from '../extent-store/types.ts'
 import type { Catalog, Clock } from '../platform/types.ts'
 import type { SliceReader } from '../replication/slice-reader.ts'
+import type { BatchPool } from './batch.ts'
 import type { BlockCache } from './block-cache.ts'
 import type { IoCounters } from './counters.ts'
 import type { PageCache } from './page-cache.ts'
@@ -46,6 +47,7 @@ export interface VDiskServices {
   readonly cache: BlockCache
   readonly pages: PageCache
   readonly candidates: CandidateIndex
+  readonly batches: BatchPool
   readonly counters: IoCounters
   /** Throws `LEASE_EXPIRED` when this CVM may not serve. */
   readonly assertCanServe: () => void

@@ -19,8 +19,9 @@ import type { OwnerGuard } from '../replication/owner-guard.ts'
 import type { Placement, StreamWriter } from '../replication/stream-writer.ts'
 import { allocationOf } from './allocation.ts'
 import { AttemptGuard, type WriteAttempt } from './attempt-guard.ts'
+import { type Batch, HOLE, OWN_EGROUP } from './batch.ts'
 import { writeCheckpoint } from './checkpoint.ts'
-import { type Batch, CommitQueue, HOLE, OWN_EGROUP } from './commit-queue.ts'
+import { CommitQueue } from './commit-queue.ts'
 import type { VDiskServices } from './context.ts'
 import { VDiskCounters } from './counters.ts'
 import { loadPageWords } from './load-page.ts'
@@ -90,6 +91,7 @@ export class OwnedVDisk {
     this.queue = new CommitQueue(
       {
         stream,
+        batches: services.batches,
         syncEachFrame: policy.durability === 'sync',
         apply: (batch, placement) => this.apply(batch, placement),
         onFatal: (error) => this.depose(error),
@@ -346,20 +348,24 @@ export class OwnedVDisk {
 
   /** Applies an acknowledged frame: in the order of the log, synchronously. */
   private apply(batch: Batch, placement: Placement): void {
-    const { starts, counts, egroups, refs } = batch
+    const starts = batch.starts.values
+    const counts = batch.counts.values
+    const egroups = batch.egroups.values
+    const refs = batch.refs.values
     const base = placement.baseSlot << 3
-    for (let i = 0; i < starts.length; i++) {
+    for (let i = 0; i < batch.starts.length; i++) {
       const egroup = egroups[i]!
       if (egroup === HOLE) this.map.setRun(starts[i]!, counts[i]!, 0, 0)
       else if (egroup === OWN_EGROUP)
         this.map.setRun(starts[i]!, counts[i]!, placement.egroup, refs[i]! + base)
       else this.map.setRun(starts[i]!, counts[i]!, egroup, refs[i]!)
     }
-    const { fingerprintHi, fingerprintLo, fingerprintRefs } = batch
-    for (let i = 0; i < fingerprintHi.length; i++) {
-      const hi = fingerprintHi[i]!
-      const lo = fingerprintLo[i]!
-      const ref = fingerprintRefs[i]! + base
+    const his = batch.fingerprintHi.values
+    const los = batch.fingerprintLo.values
+    for (let i = 0; i < batch.fingerprintHi.length; i++) {
+      const hi = his[i]!
+      const lo = los[i]!
+      const ref = batch.fingerprintRefs.values[i]! + base
       this.services.candidates.insert(hi, lo, placement.egroup, ref)
       this.services.onFingerprints(hi, lo, placement.egroup, ref)
     }

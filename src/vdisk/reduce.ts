@@ -19,8 +19,9 @@ import { BLOCK_BYTES, SLICE_BLOCKS_MAX } from '../base/units.ts'
 import type { CandidateIndex } from '../dedupe/candidate-index.ts'
 import { CODEC_LZ4, KIND_DATA, type StoredSlice } from '../extent-store/types.ts'
 import type { SliceReader } from '../replication/slice-reader.ts'
+import { type Batch, OWN_EGROUP } from './batch.ts'
 import type { BlockCache } from './block-cache.ts'
-import { type Batch, OWN_EGROUP } from './commit-queue.ts'
+
 import type { VDiskCounters } from './counters.ts'
 
 /** Blocks of one step of a write; longer writes take several steps. 256 blocks are 1 MiB, one frame's payload. */

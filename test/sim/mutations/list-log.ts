@@ -105,7 +105,7 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
   {
     name: 'trim-not-logged',
     breaks: 'an acknowledged trim survives a takeover: the hole is in the map only',
-    file: 'vdisk/commit-queue.ts',
+    file: 'vdisk/batch.ts',
     find: '    this.builder.addHole(start, count)\n',
     replace: '',
   },
