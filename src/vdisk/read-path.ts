@@ -1,7 +1,7 @@
 /**
  * Read path of an owned vDisk: map → cache → slices (local copy, else the nearest) → decompress → caller's buffer.
  *
- * The lease is checked before and after: an owner that was replaced while it read must not answer. Slices are
+ * The lease is checked before waiting and before answering: an owner that was replaced while it read must not answer. Slices are
  * immutable, so what a lookup found stays right while it is fetched; when reclaim has taken a slot away meanwhile, the
  * block has been overwritten since, and looking it up again finds the new place.
  */
@@ -63,11 +63,13 @@ export class ReadPath {
   readInto(offset: number, target: Uint8Array): Promise<void> {
     const request = requestOf(offset, target)
     try {
-      this.services.assertCanServe()
       const at = this.copyCached(request, request.start)
-      if (at < request.end || request.misses !== undefined) return this.readRest(request, at)
-      this.answer(request)
-      return DONE
+      if (at === request.end && request.misses === undefined) {
+        this.answer(request)
+        return DONE
+      }
+      this.services.assertCanServe()
+      return this.readRest(request, at)
     } catch (error) {
       return Promise.reject(error)
     }

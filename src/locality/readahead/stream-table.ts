@@ -17,9 +17,10 @@ const GAP = 4
 /** A window of so many blocks (256 KiB, about what 10 Gb/s carry in 200 µs) does not grow further. */
 const WINDOW_GROWN = 64
 
-const FREE = 0
 const RUNNING = 1
 const PAUSED = 2
+/** No stream. */
+const NONE = 255
 
 /** Index of a stream in the table. */
 export type StreamIndex = number & { readonly unit?: 'stream' }
@@ -27,15 +28,22 @@ export type StreamIndex = number & { readonly unit?: 'stream' }
 export class StreamTable {
   readonly #survival: RunSurvival
   readonly #state = new Uint8Array(STREAMS)
-  readonly #next = new Float64Array(STREAMS)
+  /** Of one that was never used: far from every block. */
+  readonly #next = new Float64Array(STREAMS).fill(Number.NEGATIVE_INFINITY)
   readonly #fetchedTo = new Float64Array(STREAMS)
   readonly #length = new Float64Array(STREAMS)
   readonly #lastSeen = new Float64Array(STREAMS)
-  readonly #order = new Float64Array(STREAMS)
+  /** The neighbours of each in the order of last use; NONE at the ends. */
+  readonly #older = new Uint8Array(STREAMS).fill(NONE)
+  readonly #newer = new Uint8Array(STREAMS).fill(NONE)
   readonly #largestRead = new Uint32Array(STREAMS)
   readonly #lastAdvance = new Uint32Array(STREAMS)
   readonly #readsAhead = new Uint8Array(STREAMS)
-  #clock = 0
+  #used = 0
+  #newest = NONE
+  #oldest = NONE
+  /** All that are older have paused. */
+  #oldestRunning = NONE
   /** Of the last read. */
   #continues = false
   #shrunk = false
@@ -62,13 +70,14 @@ export class StreamTable {
 
   /** Puts the read to its stream, or begins one. `late`: a part of it had to wait for a prefetch under way. */
   read(start: BlockIndex, count: number, late: boolean, now: number): StreamIndex {
-    const found = this.#find(start, now)
-    this.#continues = found !== undefined
-    const stream = found ?? this.#begin()
-    if (found === undefined) this.#first(stream, start, count)
+    this.#pauseUntil(now - PAUSE_MS)
+    const found = this.#find(start)
+    this.#continues = found !== NONE
+    const stream = found === NONE ? this.#begin() : found
+    if (found === NONE) this.#first(stream, start, count)
     else this.#append(stream, start, count, late)
     this.#lastSeen[stream] = now
-    this.#order[stream] = ++this.#clock
+    this.#makeNewest(stream)
     return stream
   }
 
@@ -96,30 +105,57 @@ export class StreamTable {
     this.#fetchedTo[stream] = end
   }
 
-  #find(start: BlockIndex, now: number): StreamIndex | undefined {
-    let found: StreamIndex | undefined
-    let newest = -1
+  /** The stream that the read goes on with, the newest of several; or NONE. This loop is run for every read. */
+  #find(start: BlockIndex): StreamIndex {
+    const next = this.#next
+    let found = NONE
     for (let stream = 0; stream < STREAMS; stream++) {
-      const state = this.#state[stream]
-      if (state === FREE) continue
-      if (state === RUNNING && now - this.#lastSeen[stream]! > PAUSE_MS) this.#pause(stream)
-      const ahead = start - this.#next[stream]!
-      if (ahead >= -OVERLAP && ahead <= GAP && this.#order[stream]! > newest) {
-        newest = this.#order[stream]!
-        found = stream
+      const ahead = start - next[stream]!
+      if (ahead >= -OVERLAP && ahead <= GAP) {
+        if (found === NONE || this.#isNewer(stream, found)) found = stream
       }
     }
     return found
   }
 
-  #begin(): StreamIndex {
-    let oldest: StreamIndex = 0
-    for (let stream = 0; stream < STREAMS; stream++) {
-      if (this.#state[stream] === FREE) return stream
-      if (this.#order[stream]! < this.#order[oldest]!) oldest = stream
+  /** Ties are rare: it is looked up. */
+  #isNewer(one: StreamIndex, other: StreamIndex): boolean {
+    for (let stream = this.#newest; stream !== other; stream = this.#older[stream]!) {
+      if (stream === one) return true
     }
-    if (this.#state[oldest] === RUNNING) this.#pause(oldest)
-    return oldest
+    return false
+  }
+
+  #begin(): StreamIndex {
+    if (this.#used < STREAMS) return this.#used++
+    if (this.#state[this.#oldest] === RUNNING) this.#pause(this.#oldest)
+    return this.#oldest
+  }
+
+  #makeNewest(stream: StreamIndex): void {
+    if (stream !== this.#newest) {
+      const older = this.#older[stream]!
+      const newer = this.#newer[stream]!
+      if (stream === this.#oldestRunning) this.#oldestRunning = newer
+      if (older !== NONE) this.#newer[older] = newer
+      else if (stream === this.#oldest) this.#oldest = newer
+      if (newer !== NONE) this.#older[newer] = older
+      this.#older[stream] = this.#newest
+      this.#newer[stream] = NONE
+      if (this.#newest !== NONE) this.#newer[this.#newest] = stream
+      else this.#oldest = stream
+      this.#newest = stream
+    }
+    if (this.#oldestRunning === NONE) this.#oldestRunning = stream
+  }
+
+  /** Pauses those that were last seen before `time`. */
+  #pauseUntil(time: number): void {
+    for (let stream = this.#oldestRunning; stream !== NONE && this.#lastSeen[stream]! < time; ) {
+      this.#pause(stream)
+      stream = this.#newer[stream]!
+      this.#oldestRunning = stream
+    }
   }
 
   #first(stream: StreamIndex, start: BlockIndex, count: number): void {

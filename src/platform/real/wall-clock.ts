@@ -3,6 +3,7 @@
  * millisecond early (a lease must not end early), and it fires at once for more than 2^31−1 ms. Both by looking at the
  * time when a timer fires, and setting it again for the rest.
  */
+import { performance } from 'node:perf_hooks'
 import { sleepBy } from '../sleep.ts'
 import type { Clock } from '../types.ts'
 
