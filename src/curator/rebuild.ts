@@ -5,7 +5,7 @@
  *      to does so by itself; an idle one would go on with one copy less.)
  *   2. For each sealed egroup with fewer than RF copies that count: choose a node as for a new egroup; it pulls a copy
  *      from one that is reachable; one compare-and-set adds it to the directory. Many to many: sources and targets differ
- *      from egroup to egroup, several are under way together.
+ *      from egroup to egroup, in a large cluster several are under way together.
  *   3. Copies that do not count leave the record when RF others are in it, in the same compare-and-set.
  *   4. A record with more than RF copies that count loses one, when it was so at the last scan too: a move that adds
  *      before it removes is left to its mover.
@@ -15,13 +15,13 @@ import { codeOf } from '../base/errors.ts'
 import type { EgroupId, NodeId, VDiskId } from '../base/units.ts'
 import { choosePlacement } from '../cluster/placement.ts'
 import type { CopyRecord, EgroupRecord } from '../cluster/records.ts'
-import { atOnce } from './at-once.ts'
+import { atOnce, bulkJobsAtOnce } from './at-once.ts'
 import type { CuratorContext } from './context.ts'
 import type { Pace } from './pace.ts'
 import { type Counts, surplusCopy, withoutLost } from './rebuild-plan.ts'
 import { ownerOf, sealStream } from './seal-streams.ts'
 
-const PULLS_AT_ONCE = 4
+const SEALS_AT_ONCE = 4
 /** Nodes that are tried for one copy before it is put off. */
 const TARGETS_MAX = 3
 
@@ -64,7 +64,8 @@ export class Rebuild {
       if (good < value.rf || good < value.copies.length) lacking.push(egroup)
       else if (good > value.rf) surplus.set(egroup, revision)
     }
-    await atOnce(lacking, PULLS_AT_ONCE, (egroup) => this.restore(egroup, counts, progress, pace))
+    const pulls = bulkJobsAtOnce(this.context.membership.aliveMembers().length)
+    await atOnce(lacking, pulls, (egroup) => this.restore(egroup, counts, progress, pace))
     for (const [egroup, revision] of surplus) {
       if (this.surplus.get(egroup) !== revision) continue
       surplus.delete(egroup)
@@ -86,7 +87,7 @@ export class Rebuild {
       if (value.state === 'open' && value.copies.some((copy) => !counts(copy.node))) streams.add(value.stream)
     }
     let failed = 0
-    await atOnce(streams, PULLS_AT_ONCE, async (stream) => {
+    await atOnce(streams, SEALS_AT_ONCE, async (stream) => {
       this.context.proceed()
       if (!(await sealStream(this.context, stream))) failed++
     })

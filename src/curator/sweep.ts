@@ -11,7 +11,7 @@
 import type { Bitset } from '../base/bitset.ts'
 import type { EgroupId, NodeId } from '../base/units.ts'
 import type { EgroupRecord } from '../cluster/records.ts'
-import { atOnce } from './at-once.ts'
+import { atOnce, bulkJobsAtOnce } from './at-once.ts'
 import type { CuratorContext } from './context.ts'
 import type { Pace } from './pace.ts'
 import type { HeldCopy } from './reclaim-wire.ts'
@@ -24,7 +24,6 @@ import type { HeldCopy } from './reclaim-wire.ts'
 const COMPACT_BELOW = { eager: 0.7, lazy: 0.35 } as const
 
 export type Eagerness = keyof typeof COMPACT_BELOW
-const SWEEPS_AT_ONCE = 4
 
 /** An egroup with dead slots. */
 export interface Suspect {
@@ -59,7 +58,8 @@ export class Sweep {
   ): Promise<SweepResult> {
     const result = { reclaimedBytes: 0, removedEgroups: 0, compactedEgroups: 0 }
     const kept: typeof this.kept = new Map()
-    await atOnce(suspects, SWEEPS_AT_ONCE, async ([egroup, { revision, live }]) => {
+    const sweeps = bulkJobsAtOnce(this.context.membership.aliveMembers().length)
+    await atOnce(suspects, sweeps, async ([egroup, { revision, live }]) => {
       this.context.proceed()
       if (live.count === 0) {
         if (!(await this.remove(egroup, revision))) return

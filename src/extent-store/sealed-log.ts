@@ -10,7 +10,7 @@
  * Crash before 3: the units are free again, and what stood there before still stands.
  */
 import { HitherError } from '../base/errors.ts'
-import { type EgroupId, type Generation, KiB, type VDiskId } from '../base/units.ts'
+import { type EgroupId, type Generation, KiB, MiB, type VDiskId } from '../base/units.ts'
 import { Copy } from './copy.ts'
 import type { CopyEntry } from './copy-table.ts'
 import { verifySlices } from './frame-reader.ts'
@@ -22,8 +22,9 @@ import type { StoreContext } from './store-context.ts'
 import type { StoreDevice } from './store-device.ts'
 import type { Extent } from './unit-allocator.ts'
 
-/** Written between two syncs of a bulk write. Bytes. */
-const STEP_BYTES = 512 * KiB
+/** Written between two syncs of a bulk write, while others sync the same device, and while nobody does. Bytes. */
+const STEP_BYTES_MIN = 128 * KiB
+const STEP_BYTES_MAX = 1 * MiB
 
 /** A log in memory that holds what it says. */
 export interface VerifiedLog {
@@ -88,14 +89,19 @@ export async function writeSealedCopy(
 
 /**
  * Log and index block, durable. In steps, each synced: a guest's own sync waits for what is dirty on the device, and on
- * a file for what is dirty in the whole file system.
+ * a file for what is dirty in the whole file system. The steps grow as long as nobody else syncs.
  */
 async function writeInSteps(device: StoreDevice, placement: Placement, log: VerifiedLog): Promise<void> {
   const { bytes, indexBlock } = log
   let at = 0
-  for (; bytes.length - at > STEP_BYTES; at += STEP_BYTES) {
-    await device.write(placement, at, [bytes.subarray(at, at + STEP_BYTES)])
+  let step = STEP_BYTES_MIN
+  while (bytes.length - at > step) {
+    const callsBefore = device.syncCalls
+    await device.write(placement, at, [bytes.subarray(at, at + step)])
     await device.sync()
+    at += step
+    const alone = device.syncCalls === callsBefore + 1
+    step = alone ? Math.min(2 * step, STEP_BYTES_MAX) : STEP_BYTES_MIN
   }
   await device.write(placement, at, [bytes.subarray(at), indexBlock])
   await device.sync()

@@ -48,6 +48,7 @@ export class StoreDevice {
   #ioUnderWay = 0
   readonly #ioWaiters: Array<() => void> = []
   #failure: HitherError | undefined
+  #syncCalls = 0
 
   constructor(
     node: NodeId,
@@ -221,9 +222,15 @@ export class StoreDevice {
     }
   }
 
+  /** How often `sync` was called, ever: tells a bulk writer whether it is alone. */
+  get syncCalls(): number {
+    return this.#syncCalls
+  }
+
   /** Everything written before is durable when it resolves. A failure fails the device. */
   async sync(): Promise<void> {
     this.#mustServe()
+    this.#syncCalls++
     try {
       await this.#device.sync()
     } catch (cause) {

@@ -28,7 +28,7 @@ import type { NewCopy, NodeStore, NodeStores, PullRequest } from './node-store.t
  */
 const PULL_CHUNK_BYTES = 64 * KiB
 /** Reads of one pull that are under way together, so that neither the device nor the network waits for the other. */
-const PULL_CHUNKS_AHEAD = 8
+const PULL_CHUNKS_AHEAD = 4
 
 export class LocalStore implements NodeStore {
   readonly node: NodeId
