@@ -390,7 +390,7 @@ export interface Cluster extends AsyncDisposable {
   /** A device dies: its IO fails from now on, its copies are rebuilt from the others. */
   failDevice(device: string): Promise<void>
 
-  /** Runs every background scan once, to its end. */
+  /** Runs every background scan once, to its end; after a scan that is under way. `CONFLICT` when that takes minutes. */
   runCurator(): Promise<CuratorReport>
 
   /** One host's path to storage, for the doors. */

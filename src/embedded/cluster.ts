@@ -23,7 +23,7 @@ import type {
   VDiskOptions,
 } from '../api.ts'
 import { BoundedEvents } from '../base/bounded-events.ts'
-import { asHitherError, HitherError } from '../base/errors.ts'
+import { asHitherError, codeOf, HitherError } from '../base/errors.ts'
 import { isHiddenDisk } from '../base/hidden-disks.ts'
 import type { NodeId, Tier, VDiskId } from '../base/units.ts'
 import { compareNodes, Membership } from '../cluster/membership.ts'
@@ -58,6 +58,9 @@ const EVENTS_QUEUED_MAX = 4096
 const HAND_OVER_TIMEOUT_MS = 30_000
 /** Longest time that the end of a scan waits for CVMs to tell each other what they have free. Milliseconds. */
 const TELL_MS = 500
+/** How long `runCurator` waits for the scan of another CVM, and how often it looks. Milliseconds. */
+const CURATOR_PATIENCE_MS = 300_000
+const CURATOR_LOOK_MS = 100
 
 /** Opens, or creates, a cluster at `memory:` or `file:DIR`. */
 export async function openEmbedded(
@@ -337,9 +340,18 @@ export class EmbeddedCluster implements Cluster {
 
   async runCurator(): Promise<CuratorReport> {
     this.assertOpen()
-    const report = await this.leader().whileUp((cvm) => cvm.curator.runAll())
-    await this.tellSpace()
-    return report
+    const until = this.world.clock.now() + CURATOR_PATIENCE_MS
+    for (;;) {
+      try {
+        const report = await this.leader().whileUp((cvm) => cvm.curator.runAll())
+        await this.tellSpace()
+        return report
+      } catch (error) {
+        // Another CVM's scan, which began before the one that leads now was back.
+        if (codeOf(error) !== 'CONFLICT' || this.world.clock.now() > until) throw error
+      }
+      await this.world.clock.sleep(CURATOR_LOOK_MS)
+    }
   }
 
   /**
