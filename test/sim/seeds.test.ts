@@ -6,16 +6,18 @@ import { expect, test } from 'vitest'
 import { seededRandom } from '../../src/platform/real/random.ts'
 import { missedMarks } from '../../src/sim/check-marks.ts'
 import { runPlan } from '../../src/sim/run.ts'
-import { drawPlan } from '../../src/sim/schedule/plan.ts'
+import { drawPlan, type PlanOptions } from '../../src/sim/schedule/plan.ts'
 import { Tally } from '../../src/sim/tally.ts'
 
 const FIXED_FIRST = 1
 const FIXED_COUNT = 40
+/** Of these, with nothing but damage: it is rare in the others. */
+const MEDIA_COUNT = 4
 /** 0 leaves them out, where a run has to be repeatable. */
 const FRESH_SECONDS = Number(process.env.HITHER_SIM_SECONDS ?? 30)
 
-async function violationsOf(seed: number, total: Tally): Promise<string[]> {
-  const result = await runPlan(drawPlan(seed, seededRandom(seed)))
+async function violationsOf(seed: number, total: Tally, options: PlanOptions = {}): Promise<string[]> {
+  const result = await runPlan(drawPlan(seed, seededRandom(seed), options))
   total.add(result.tally)
   return result.violations.map((violation) => `seed ${seed}: ${violation}`)
 }
@@ -24,6 +26,9 @@ test('a fixed set of seeds holds every invariant, and reaches every rare path', 
   const total = new Tally()
   for (let seed = FIXED_FIRST; seed < FIXED_FIRST + FIXED_COUNT; seed++) {
     expect(await violationsOf(seed, total)).toEqual([])
+  }
+  for (let seed = FIXED_FIRST; seed < FIXED_FIRST + MEDIA_COUNT; seed++) {
+    expect(await violationsOf(seed, total, { theme: 'media' })).toEqual([])
   }
   expect(missedMarks(total.marks)).toEqual([])
   expect(total.operations).toBeGreaterThan(20_000)
