@@ -15,14 +15,20 @@
 import { codeOf, HitherError } from '../base/errors.ts'
 import type { ReplayPosition } from '../cluster/records.ts'
 import type { SpaceUse } from '../extent-store/types.ts'
+import type { Clock } from '../platform/types.ts'
 import type { Placement, StreamWriter } from '../replication/stream-writer.ts'
 import type { Batch, BatchPool, CommitWaiter } from './batch.ts'
 
 /** Turns of the microtask queue that a frame waits for the writers of the one before; a write's answer takes about five. */
 const GATHER_TURNS = 16
+/** A frame that took longer waits for writers behind sockets, too, up to this part of the time that the last one took. */
+const SLOW_FRAME_MS = 0.5
+const GATHER_SHARE = 0.15
+const GATHER_LOOPS_MAX = 32
 
 export interface CommitDeps {
   readonly batches: BatchPool
+  readonly clock: Clock
   readonly stream: StreamWriter
   /** Every frame is durable when acknowledged. */
   readonly syncEachFrame: boolean
@@ -42,6 +48,8 @@ export class CommitQueue {
   private loggedBytes = 0
   /** Who was in the last frame. */
   private lastWriters = 0
+  /** How long it took. */
+  private lastFrameMs = 0
 
   /** @param position place behind the last frame that is in the map. */
   constructor(deps: CommitDeps, position: ReplayPosition) {
@@ -117,14 +125,18 @@ export class CommitQueue {
 
   /**
    * A moment of grace for the writers of the last frame, who have just heard: else the next one goes without them, and
-   * two halves take turns for ever, each with a frame and a sync of its own.
+   * two halves take turns for ever, each with a frame and a sync of its own. Writers of this process are back within
+   * the turn; those behind a socket need turns of the event loop, and get them when frames are slow.
    * @param others who waited already when they heard
    */
   private async gather(others: number): Promise<void> {
-    for (let turn = 0; turn < GATHER_TURNS && this.full.length === 0; turn++) {
-      await undefined
-      if (this.waiting() >= others + this.lastWriters) return
-    }
+    const expected = others + this.lastWriters
+    const isDone = (): boolean => this.waiting() >= expected || this.full.length > 0
+    for (let turn = 0; turn < GATHER_TURNS && !isDone(); turn++) await undefined
+    if (this.waiting() === 0 || this.lastFrameMs < SLOW_FRAME_MS) return
+    const { clock } = this.deps
+    const until = clock.now() + this.lastFrameMs * GATHER_SHARE
+    for (let turn = 0; turn < GATHER_LOOPS_MAX && !isDone() && clock.now() < until; turn++) await clock.turn()
   }
 
   private waiting(): number {
@@ -147,9 +159,11 @@ export class CommitQueue {
   private async append(batch: Batch): Promise<void> {
     let placement: Placement
     this.lastWriters = batch.waiters.length
+    const startedAt = this.deps.clock.now()
     try {
       const sync = batch.sync || this.deps.syncEachFrame
       placement = await this.deps.stream.append(batch.builder, sync, batch.use)
+      this.lastFrameMs = this.deps.clock.now() - startedAt
     } catch (error) {
       for (const waiter of batch.waiters) waiter.refused(error)
       const code = codeOf(error)

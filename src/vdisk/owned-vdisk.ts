@@ -92,6 +92,7 @@ export class OwnedVDisk {
       {
         stream,
         batches: services.batches,
+        clock: services.clock,
         syncEachFrame: policy.durability === 'sync',
         apply: (batch, placement) => this.apply(batch, placement),
         onFatal: (error) => this.depose(error),

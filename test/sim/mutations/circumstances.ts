@@ -35,10 +35,10 @@ export const SLOW_MARK: Edit = {
  * One commit of a CVM in ten stands on its way until its client has given up on it, and arrives behind later ones: as on a
  * connection that comes to life again.
  */
-export const LATE_COMMITS: Edit = lateCommits(8_000)
+export const LATE_COMMITS: Edit = lateCommits(0.1, 8_000)
 
-/** As `LATE_COMMITS`, so late that what they were about may have come and gone. */
-export const VERY_LATE_COMMITS: Edit = lateCommits(90_000)
+/** As `LATE_COMMITS`, half as many, and so late that what they were about may have come and gone. */
+export const VERY_LATE_COMMITS: Edit = lateCommits(0.05, 90_000)
 
 /** A checkpoint for every 128 KiB of log: many commits of roots, and many pages in the log. */
 export const FREQUENT_CHECKPOINTS: Edit = {
@@ -112,12 +112,12 @@ export const RESTLESS_SIZES: readonly Edit[] = [
   },
 ]
 
-function lateCommits(mostMs: number): Edit {
+function lateCommits(share: number, mostMs: number): Edit {
   return {
     file: 'platform/sim/sim-catalog-client.ts',
     find: '    const answer = outcomeOf(() => call.serve(server, call))\n',
     replace:
-      "    if (!call.repeats && this.name !== 'hosts' && drawUnit(random) < 0.1) {\n" +
+      `    if (!call.repeats && this.name !== 'hosts' && drawUnit(random) < ${share}) {\n` +
       `      const lateMs = timing.timeoutMs + ${mostMs} * drawUnit(random)\n` +
       '      this.#world.loop.after(lateMs, () => outcomeOf(() => call.serve(server, call)))\n' +
       '      return\n    }\n    const answer = outcomeOf(() => call.serve(server, call))\n',
