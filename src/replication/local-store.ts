@@ -133,7 +133,10 @@ async function* readInChunks(source: NodeStore, egroup: EgroupId, length: number
   try {
     while (at < length || ahead.length > 0) {
       for (; at < length && ahead.length < PULL_CHUNKS_AHEAD; at += PULL_CHUNK_BYTES) {
-        ahead.push(source.readLog(egroup, at, Math.min(PULL_CHUNK_BYTES, length - at)))
+        const read = source.readLog(egroup, at, Math.min(PULL_CHUNK_BYTES, length - at))
+        // One that fails before its turn is heard of then.
+        read.catch(() => {})
+        ahead.push(read)
       }
       yield await ahead.shift()!
     }
