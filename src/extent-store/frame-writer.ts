@@ -72,21 +72,30 @@ class Table {
   }
 }
 
+/** Payload memory of a new builder. */
+const PAYLOAD_FIRST_BYTES = 64 * KiB
+
 export class FrameBuilder {
   readonly #capacity: number
-  readonly #payload: Uint8Array
+  /** Doubles as slices come, up to the capacity: most frames are small. */
+  #payload: Uint8Array
   #payloadBytes = 0
   readonly #slots = new Table(SLOT_BYTES, 256)
   readonly #records = new Table(RECORD_BYTES, 256)
   readonly #fingerprints = new Table(FINGERPRINT_BYTES, 512)
-  #head = new Uint8Array(64 * KiB)
+  #head = new Uint8Array(8 * KiB)
   #headView = new DataView(this.#head.buffer)
 
   /** @param payloadCapacity bytes of stored slices that one frame can take. */
   constructor(payloadCapacity: number = MiB) {
     invariant(payloadCapacity >= SLICE_RAW_BYTES_MAX, 'a frame can hold the largest slice')
     this.#capacity = payloadCapacity
-    this.#payload = new Uint8Array(payloadCapacity + SECTOR_BYTES)
+    this.#payload = new Uint8Array(PAYLOAD_FIRST_BYTES + SECTOR_BYTES)
+  }
+
+  /** Memory that it holds for payload. */
+  get memoryBytes(): number {
+    return this.#payload.length
   }
 
   get payloadBytes(): number {
@@ -127,6 +136,7 @@ export class FrameBuilder {
   addSlice(source: Uint8Array, offset: number, rawBytes: number, kind: number, compress: boolean): number {
     invariant(rawBytes > 0 && rawBytes <= SLICE_RAW_BYTES_MAX, `a slice has ${rawBytes} bytes`)
     invariant(this.hasRoomFor(rawBytes), 'the frame has room for the slice')
+    this.#growFor(rawBytes)
     const at = this.#payloadBytes
     let storedBytes = rawBytes
     if (compress) {
@@ -153,6 +163,7 @@ export class FrameBuilder {
       `a stored slice has ${storedBytes} bytes`,
     )
     invariant(this.hasRoomFor(storedBytes), 'the frame has room for the stored slice')
+    this.#growFor(storedBytes)
     this.#payload.set(slice.bytes, this.#payloadBytes)
     const number = explicitSlot ?? this.#slots.count
     this.#addSlot(
@@ -165,6 +176,17 @@ export class FrameBuilder {
       slice.checksumLo,
     )
     return number
+  }
+
+  /** Room for `bytes` more, and for the padding behind. */
+  #growFor(bytes: number): void {
+    const needed = this.#payloadBytes + bytes + SECTOR_BYTES
+    if (needed <= this.#payload.length) return
+    let size = this.#payload.length - SECTOR_BYTES
+    while (size + SECTOR_BYTES < needed) size *= 2
+    const grown = new Uint8Array(Math.min(size, this.#capacity) + SECTOR_BYTES)
+    grown.set(this.#payload.subarray(0, this.#payloadBytes))
+    this.#payload = grown
   }
 
   /** Adds the fingerprint of the next 4 KiB block of the data slices: one for every block, in order, or none at all. */

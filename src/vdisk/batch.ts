@@ -1,6 +1,6 @@
 /**
  * Batches of a commit queue (commit-queue.ts): one frame in the making each, with what is to be done when it is
- * acknowledged. A batch holds 1 MiB of memory, so those of all vDisks of a CVM go round.
+ * acknowledged. A batch may hold more than 1 MiB of memory, so those of all vDisks of a CVM go round.
  */
 import { MiB } from '../base/units.ts'
 import { FrameBuilder } from '../extent-store/frame-writer.ts'
@@ -9,10 +9,11 @@ import type { Placement } from '../replication/stream-writer.ts'
 
 /** Payload of one frame: large enough for a sequential write, small enough to fill egroups well. Bytes. */
 export const FRAME_PAYLOAD_BYTES = 1 * MiB
-/** Batches that a CVM keeps for reuse. */
-const SPARE_BATCHES_MAX = 16
+/** Batches that a CVM keeps for reuse, and the most memory that they may hold together. */
+const SPARE_BATCHES_MAX = 256
+const SPARE_BYTES_MAX = 24 * MiB
 /** Rows of a column at first. */
-const COLUMN_ROWS = 256
+const COLUMN_ROWS = 64
 
 /** Egroup of a record: the frame's own, or none because the run is a hole. */
 export const OWN_EGROUP = 0
@@ -100,17 +101,22 @@ export class Batch {
 /** Empty batches of one CVM. */
 export class BatchPool {
   private readonly spare: Batch[] = []
+  private spareBytes = 0
 
   take(use: SpaceUse): Batch {
-    const batch = this.spare.pop() ?? new Batch()
+    const spare = this.spare.pop()
+    if (spare !== undefined) this.spareBytes -= spare.builder.memoryBytes
+    const batch = spare ?? new Batch()
     batch.use = use
     return batch
   }
 
   /** Nobody reads the batch's memory any more. */
   giveBack(batch: Batch): void {
-    if (this.spare.length >= SPARE_BATCHES_MAX) return
+    const bytes = batch.builder.memoryBytes
+    if (this.spare.length >= SPARE_BATCHES_MAX || this.spareBytes + bytes > SPARE_BYTES_MAX) return
     batch.reset()
+    this.spareBytes += bytes
     this.spare.push(batch)
   }
 }
