@@ -13,14 +13,15 @@ import { reductionGroup } from './reduction.ts'
 import { servicesGroup } from './services.ts'
 import { storesGroup } from './stores.ts'
 
+/** An idle cluster first, while no other has left anything for the garbage collector. */
 const GROUPS: readonly CheckGroup[] = [
+  idleGroup,
   pipelineGroup,
   servicesGroup,
   nbdGroup,
   storesGroup,
   growthGroup,
   backgroundGroup,
-  idleGroup,
   reductionGroup,
   nfsGroup,
 ]

@@ -74,7 +74,7 @@ function placeOf(url: string): string {
 
 function partOf(place: string): string {
   const [top, folder] = place.split('/')
-  if (top === 'src' && folder !== undefined) return folder
+  if ((top === 'src' || top === 'dist') && folder !== undefined) return folder
   if (top === 'node_modules' && folder !== undefined) return folder
   if (top === 'bench' || top === 'wasm') return top
   return 'Node'
