@@ -14,7 +14,7 @@ const FIXED_COUNT = 40
 /** Of these, with nothing but damage: it is rare in the others. */
 const MEDIA_COUNT = 4
 /** 0 leaves them out, where a run has to be repeatable. */
-const FRESH_SECONDS = Number(process.env.HITHER_SIM_SECONDS ?? 30)
+const FRESH_SECONDS = Number(process.env.HITHER_SIM_SECONDS ?? 60)
 
 async function violationsOf(seed: number, total: Tally, options: PlanOptions = {}): Promise<string[]> {
   const result = await runPlan(drawPlan(seed, seededRandom(seed), options))
