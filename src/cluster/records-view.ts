@@ -2,6 +2,7 @@
  * A cached, watched copy of one prefix of the catalog. Reads are synchronous; the copy lags the catalog by the time
  * a watch takes, and every decision that must not be stale is a compare-and-set against `revision`.
  */
+import { forgetOldest } from '../base/oldest.ts'
 import type { Catalog, CatalogChange } from '../platform/types.ts'
 import { decodeRecord, encodeRecord } from './records.ts'
 
@@ -86,7 +87,7 @@ export class RecordsView<T> {
   forget(key: string, revision: number): void {
     this.removedAt.delete(key)
     this.removedAt.set(key, revision)
-    if (this.removedAt.size > REMOVALS_KEPT) this.removedAt.delete(this.removedAt.keys().next().value!)
+    forgetOldest(this.removedAt, REMOVALS_KEPT)
     const known = this.entries.get(key)
     if (known === undefined || known.revision > revision) return
     this.entries.delete(key)

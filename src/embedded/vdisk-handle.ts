@@ -1,5 +1,6 @@
 /** An open vDisk: the public `VDisk` over one host's path. Checks arguments, counts, and retries through the path. */
 import type { AllocationRun, SnapshotInfo, VDisk, VDiskStats, WriteOptions } from '../api.ts'
+import { diskRangeError } from '../base/disk-range.ts'
 import { HitherError } from '../base/errors.ts'
 import { IO_BYTES_MAX, type NodeId, type VDiskId } from '../base/units.ts'
 import type { Administration } from '../cvm/administration.ts'
@@ -252,18 +253,8 @@ export class VDiskHandle implements VDisk {
   /** Why the range cannot be used for one IO of at most `most` bytes. */
   private refusal(offset: number, length: number, most: number): HitherError | undefined {
     if (this.closed) return closedError(this.name)
-    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
-      return new HitherError(
-        'BAD_ARGUMENT',
-        `offset ${offset} and length ${length} must be whole and not negative`,
-      )
-    }
-    if (offset + length > this.size) {
-      return new HitherError(
-        'OUT_OF_RANGE',
-        `${length} bytes at ${offset} reach past the end of vDisk ${this.name} (${this.size} bytes)`,
-      )
-    }
+    const error = diskRangeError(this, offset, length)
+    if (error !== undefined) return error
     return length > most ? tooLong(length) : undefined
   }
 }

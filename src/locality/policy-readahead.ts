@@ -15,6 +15,7 @@
  *
  * While a vDisk is local, its reads teach the curve, and nothing is asked for.
  */
+import { forgetOldest } from '../base/oldest.ts'
 import type { VDiskId } from '../base/units.ts'
 import {
   isNearlyHeld,
@@ -132,12 +133,7 @@ class ReadaheadPolicy implements LocalityPolicy {
     if (state !== undefined) this.#vdisks.delete(vdisk)
     else state = new VDiskReadahead()
     this.#vdisks.set(vdisk, state)
-    if (this.#vdisks.size > VDISKS) {
-      for (const oldest of this.#vdisks.keys()) {
-        this.#vdisks.delete(oldest)
-        break
-      }
-    }
+    forgetOldest(this.#vdisks, VDISKS)
     this.#current = state
     this.#currentId = vdisk
     return state

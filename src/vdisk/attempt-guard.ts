@@ -12,6 +12,7 @@
  * over. It ends with the owner's generation.
  */
 import { HitherError } from '../base/errors.ts'
+import { forgetOldest } from '../base/oldest.ts'
 import type { Generation } from '../base/units.ts'
 
 /** One attempt of a write, a trim or a zeroing. */
@@ -76,7 +77,7 @@ export class AttemptGuard {
   private note({ client, number, attempt, settledBelow }: WriteAttempt, trace: Trace): void {
     this.clients.delete(client)
     this.clients.set(client, trace)
-    if (this.clients.size > CLIENTS_MAX) this.clients.delete(this.clients.keys().next().value!)
+    forgetOldest(this.clients, CLIENTS_MAX)
     if (attempt > 1) trace.latest.set(number, attempt)
     if (settledBelow <= trace.settledBelow) return
     trace.settledBelow = settledBelow

@@ -8,7 +8,7 @@ import type { SpaceUse } from '../extent-store/types.ts'
 import type { Placement } from '../replication/stream-writer.ts'
 
 /** Payload of one frame: large enough for a sequential write, small enough to fill egroups well. Bytes. */
-export const FRAME_PAYLOAD_BYTES = 1 * MiB
+const FRAME_PAYLOAD_BYTES = 1 * MiB
 /** Batches that a CVM keeps for reuse, and the most memory that they may hold together. */
 const SPARE_BATCHES_MAX = 256
 const SPARE_BYTES_MAX = 24 * MiB
@@ -28,7 +28,7 @@ export interface CommitWaiter {
 }
 
 /** Numbers in a row; emptied without giving its memory up. */
-export class Column {
+class Column {
   /** Those before `length` count. */
   values = new Float64Array(COLUMN_ROWS)
   length = 0

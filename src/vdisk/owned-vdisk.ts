@@ -4,6 +4,7 @@
  */
 
 import type { AllocationRun } from '../api.ts'
+import { diskRangeError } from '../base/disk-range.ts'
 import { HitherError } from '../base/errors.ts'
 import { Mutex } from '../base/queue.ts'
 import { BLOCK_BYTES, MiB, VBLOCK_BYTES } from '../base/units.ts'
@@ -302,18 +303,8 @@ export class OwnedVDisk {
 
   private check(offset: number, length: number): void {
     this.assertServing()
-    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
-      throw new HitherError(
-        'BAD_ARGUMENT',
-        `offset ${offset} and length ${length} must be whole and not negative`,
-      )
-    }
-    if (offset + length > this.record.size) {
-      throw new HitherError(
-        'OUT_OF_RANGE',
-        `${length} bytes at ${offset} reach past the end of vDisk ${this.name} (${this.record.size} bytes)`,
-      )
-    }
+    const refusal = diskRangeError(this.record, offset, length)
+    if (refusal !== undefined) throw refusal
   }
 
   /** Throws when this CVM may not answer for the vDisk now: another may serve it. */

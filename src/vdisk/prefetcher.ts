@@ -6,6 +6,7 @@
  * are fetched together, in pieces. A piece that fails is nobody's error: its reader fetches for itself.
  */
 import { Bitset } from '../base/bitset.ts'
+import { forgetOldest } from '../base/oldest.ts'
 import { BLOCKS_PER_VBLOCK, type EgroupId, type SlotIndex } from '../base/units.ts'
 import { KIND_DATA, type StoredSlice } from '../extent-store/types.ts'
 import type { VDiskServices } from './context.ts'
@@ -148,7 +149,7 @@ export class Prefetcher {
     if (refs === undefined) {
       refs = new Bitset()
       this.unread.set(egroup, refs)
-      if (this.unread.size > UNREAD_EGROUPS_MAX) this.unread.delete(this.unread.keys().next().value!)
+      forgetOldest(this.unread, UNREAD_EGROUPS_MAX)
     }
     refs.set(ref)
   }
