@@ -136,7 +136,12 @@ export class CommitQueue {
     if (this.waiting() === 0 || this.lastFrameMs < SLOW_FRAME_MS) return
     const { clock } = this.deps
     const until = clock.now() + this.lastFrameMs * GATHER_SHARE
-    for (let turn = 0; turn < GATHER_LOOPS_MAX && !isDone() && clock.now() < until; turn++) await clock.turn()
+    try {
+      for (let turn = 0; turn < GATHER_LOOPS_MAX && !isDone() && clock.now() < until; turn++)
+        await clock.turn()
+    } catch {
+      // This CVM is dead. Those who wait hear it from the append.
+    }
   }
 
   private waiting(): number {

@@ -1,5 +1,6 @@
 /** Group commit: who shares a frame with whom. */
 import { expect, test } from 'vitest'
+import { HitherError } from '../../src/base/errors.ts'
 import { SimLoop } from '../../src/platform/sim/loop.ts'
 import { SimClock } from '../../src/platform/sim/sim-clock.ts'
 import type { StreamWriter } from '../../src/replication/stream-writer.ts'
@@ -63,4 +64,47 @@ test('a writer that stays away holds the others up for a part of a frame and no 
   const slow = await framesOf(3, (clock) => clock.sleep(2))
   expect(slow.length).toBeGreaterThanOrEqual(FRAMES)
   expect(slow.slice(4).some((size) => size < WRITERS)).toBe(true)
+})
+
+test('when the CVM dies while a frame gathers its writers, they hear it, and nothing is left without a listener', async () => {
+  const loop = new SimLoop()
+  const clock = new SimClock(loop)
+  const down = new HitherError('CVM_DOWN', 'the CVM is down')
+  let dead = false
+  clock.turn = () => {
+    dead = true
+    return Promise.reject(down)
+  }
+  const stream = {
+    append: async () => {
+      if (dead) throw down
+      await clock.sleep(3)
+      return { egroup: 1, order: 1, offset: 0, endOffset: 512, baseSlot: 0 }
+    },
+  } as unknown as StreamWriter
+  const fatal: unknown[] = []
+  const queue = new CommitQueue(
+    {
+      stream,
+      batches: new BatchPool(),
+      clock,
+      syncEachFrame: true,
+      apply: () => {},
+      onFatal: (error) => fatal.push(error),
+    },
+    { order: 1, offset: 0 },
+  )
+  const commit = () => {
+    const batch = queue.batch(0, 'data')
+    batch.addHole(0, 1)
+    return queue.commit(batch, false)
+  }
+  const writers = [commit(), commit()]
+  await clock.sleep(1)
+  // One comes while the frame is under way, and the two of that frame do not come back: the next one waits for them.
+  const late = commit()
+  await Promise.all(writers)
+  await expect(late).rejects.toBe(down)
+  expect(dead).toBe(true)
+  expect(fatal).toEqual([down])
 })
