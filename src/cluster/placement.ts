@@ -3,7 +3,7 @@
  *
  * The owner's node comes first (writes land locally), unless it cannot take the copy. The others go to other blocks
  * when the topology has enough of them, else to other nodes; among equals the one with most free space, weighted by
- * chance so that load spreads (two choices: take the better of two random ones, Mitzenmacher 2001).
+ * chance so that load spreads (two choices: take the better of two different random ones, Mitzenmacher 2001).
  */
 import type { NodeId } from '../base/units.ts'
 import type { Random } from '../platform/types.ts'
@@ -47,7 +47,9 @@ export function choosePlacement(request: PlacementRequest, random: Random): Node
 }
 
 function betterOfTwo(nodes: readonly PlacementNode[], random: Random): PlacementNode {
-  const first = nodes[random.below(nodes.length)]!
-  const second = nodes[random.below(nodes.length)]!
+  if (nodes.length === 1) return nodes[0]!
+  const one = random.below(nodes.length)
+  const first = nodes[one]!
+  const second = nodes[(one + 1 + random.below(nodes.length - 1)) % nodes.length]!
   return second.freeBytes > first.freeBytes ? second : first
 }

@@ -15,6 +15,15 @@ import { FULL_SHARE } from './settings.ts'
 
 /** Usage is published at most this often, and only when it changed. Milliseconds. */
 const PUBLISH_INTERVAL_MS = 250
+/** A peer's published usage has what was placed there by now, or it was never placed. Milliseconds. */
+const PLACED_COUNTS_MS = 4 * PUBLISH_INTERVAL_MS
+
+/** What this CVM has sent to a peer since the peer last published. */
+interface Placed {
+  readonly published: UsageRecord | undefined
+  readonly bytes: number
+  readonly at: number
+}
 
 export function usageOf(store: ExtentStore): UsageRecord {
   const none = { usedBytes: 0, sizeBytes: 0, reservedBytes: 0 }
@@ -33,6 +42,7 @@ export class Space {
   private readonly store: ExtentStore
   private readonly clock: Clock
   private readonly random: Random
+  private readonly placed = new Map<NodeId, Placed>()
   private cancel: (() => void) | undefined
   private published = ''
   private closed = false
@@ -101,7 +111,12 @@ export class Space {
       if (member.state !== 'member' || avoid.has(member.node)) continue
       const freeBytes = this.freeBytes(member, limit)
       if (freeBytes < bytes) full++
-      else nodes.push({ node: member.node, block: member.block, freeBytes })
+      else
+        nodes.push({
+          node: member.node,
+          block: member.block,
+          freeBytes: freeBytes - this.placedBytes(member.node),
+        })
     }
     return { nodes, full }
   }
@@ -129,7 +144,27 @@ export class Space {
         `${chosen.length} healthy nodes can take a copy, and the container asks for ${policy.minCopies}`,
       )
     }
+    for (const node of chosen) this.countPlaced(node)
     return chosen.map((node) => ({ node, tier: this.tierFor(node) }))
+  }
+
+  /**
+   * Between two publications of a peer many egroups may go there. They count when peers are compared, so that the
+   * copies spread evenly; they do not make a peer full, as one may have refused.
+   */
+  private countPlaced(node: NodeId): void {
+    if (node === this.membership.self) return
+    const bytes = this.placedBytes(node) + EGROUP_BYTES
+    this.placed.set(node, { published: this.usage(node), bytes, at: this.clock.now() })
+  }
+
+  private placedBytes(node: NodeId): number {
+    const placed = this.placed.get(node)
+    if (placed === undefined) return 0
+    if (placed.published === this.usage(node) && this.clock.now() - placed.at < PLACED_COUNTS_MS)
+      return placed.bytes
+    this.placed.delete(node)
+    return 0
   }
 
   /** SSD as long as it has room. */
