@@ -34,6 +34,8 @@ export interface ClusterSettings {
   cacheBytes?: number
   /** Budget for map pages per CVM, bytes. Default 256 MiB. */
   mapBytes?: number
+  /** Threads that compress large writes, beside the one of the caller. Default: the other cores, at most 3. */
+  packThreads?: number
   /** How hot remote data comes to the reader. Default `readahead`. */
   localityPolicy?: LocalityPolicyName
 }

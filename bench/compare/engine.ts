@@ -1,4 +1,5 @@
 /** The engine as a contender: the IO jobs of the workload, a turn at a time. */
+import type { ClusterSettings } from '../../src/index.ts'
 import { drive, type Measured } from '../shared/measure.ts'
 import type { BenchContext } from '../shared/options.ts'
 import type { Contender } from '../shared/turns.ts'
@@ -17,8 +18,9 @@ export async function steadyEngine(
   cell: Cell,
   seconds: number,
   context: BenchContext,
+  settings: ClusterSettings = {},
 ): Promise<{ readonly bench: BenchCluster; readonly contender: Contender }> {
-  const bench = await BenchCluster.open(cell, context.dir, { cacheBytes: job.cacheBytes })
+  const bench = await BenchCluster.open(cell, context.dir, { cacheBytes: job.cacheBytes, ...settings })
   const depth = depthOf(job, cell)
   let turns = 0
   const round = async (): Promise<Measured> => {

@@ -30,14 +30,17 @@ export const pipelineGroup: CheckGroup = {
     const off = { ...CELL, services: 'none' } as const
     const writeOff = await steadyEngine('write 4k, off', WRITE_4K, off, seconds, context)
     await using _writeOff = writeOff.bench
-    const large = await steadyEngine('write 1m', WRITE_1M, CELL, seconds, context)
+    const large = await steadyEngine('write 1m', WRITE_1M, CELL, seconds, context, { packThreads: 0 })
     await using _large = large.bench
+    const cores = await steadyEngine('write 1m, all cores', WRITE_1M, CELL, seconds, context)
+    await using _cores = cores.bench
     const contenders = [
       writeLimit('limit 4k', 4 * KiB, CELL.data, seconds),
       write.contender,
       writeOff.contender,
       writeLimit('limit 64k', 64 * KiB, CELL.data, seconds),
       large.contender,
+      cores.contender,
       readLimit('read limit', CELL.data, seconds),
       cached.contender,
       device.contender,
@@ -72,7 +75,7 @@ export const pipelineGroup: CheckGroup = {
         against: `${limit}, at 64 KiB, one thread`,
         better: 'more',
         goal: 1.5,
-        ratio: ratioOf(turns, 'write 1m', 'limit 64k', 'bandwidth'),
+        ratio: ratioOf(turns, 'write 1m, all cores', 'limit 64k', 'bandwidth'),
       },
       {
         id: '3-write-4k-off',

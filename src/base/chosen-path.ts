@@ -4,10 +4,11 @@
  * read what the other wrote.
  */
 import type { DataPath } from './data-path.ts'
-import { loadKernel } from './kernel.ts'
+import { type Kernel, loadKernel } from './kernel.ts'
 import { kernelPath } from './kernel-path.ts'
 
-const kernel = process.env['HITHER_KERNEL'] === 'off' ? undefined : loadKernel()
+/** The kernel of this thread, if it is used. */
+export const kernel: Kernel | undefined = process.env['HITHER_KERNEL'] === 'off' ? undefined : loadKernel()
 
 export const chosenPath: DataPath =
   kernel === undefined ? await (await import('./package-path.ts')).packagePath() : kernelPath(kernel)

@@ -47,6 +47,8 @@ export interface Kernel {
   readonly exports: KernelExports
   /** All of its memory. Zeros at first. */
   readonly memory: Uint8Array
+  /** What it is an instance of: a `WebAssembly.Module`, which can be sent to another thread. */
+  readonly module: object
 }
 
 /** What is used of the global `WebAssembly`, which the language's own library does not declare. */
@@ -57,7 +59,7 @@ interface WebAssemblyApi {
 }
 
 /** 256 KiB, as kernel/assembly/memory.ts lays it out. */
-const MEMORY_PAGES = 4
+export const KERNEL_MEMORY_PAGES = 4
 
 /**
  * A new instance, or `undefined` where WebAssembly or its 128-bit instructions are missing, or the machine's integers are
@@ -67,10 +69,10 @@ export function loadKernel(): Kernel | undefined {
   const { WebAssembly } = globalThis as unknown as { readonly WebAssembly?: WebAssemblyApi }
   if (WebAssembly === undefined || !LITTLE_ENDIAN) return undefined
   try {
-    const memory = new WebAssembly.Memory({ initial: MEMORY_PAGES, maximum: MEMORY_PAGES })
+    const memory = new WebAssembly.Memory({ initial: KERNEL_MEMORY_PAGES, maximum: KERNEL_MEMORY_PAGES })
     const module = new WebAssembly.Module(Buffer.from(KERNEL_WASM, 'base64'))
     const { exports } = new WebAssembly.Instance(module, { env: { memory } })
-    return { exports: exports as KernelExports, memory: new Uint8Array(memory.buffer) }
+    return { exports: exports as KernelExports, memory: new Uint8Array(memory.buffer), module }
   } catch {
     return undefined
   }

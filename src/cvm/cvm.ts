@@ -199,6 +199,7 @@ export class Cvm implements StoragePort {
       services: {
         catalog: platform.catalog,
         clock: platform.clock,
+        packer: platform.packer,
         reader: this.reader,
         cache: new BlockCache(settings.cacheBytes),
         pages: new PageCache(settings.mapBytes),

@@ -69,7 +69,7 @@ export async function openEmbedded(
   components: ClusterComponents,
 ): Promise<EmbeddedCluster> {
   const resolved = resolveSettings(settings)
-  return openIn(await openRealWorld(location, components.seed), location, resolved)
+  return openIn(await openRealWorld(location, components.seed, resolved.packThreads), location, resolved)
 }
 
 /** Opens, or creates, the cluster of a world. The world is closed with it, also when it does not open. */

@@ -207,7 +207,8 @@ export class EmbeddedNode {
     const devices = await this.rack.start()
     const { clock, random, catalog } = world.of(this.node)
     const network = world.endpoint(this.node)
-    const gate = hangable({ node: this.node, clock, random, network, catalog, devices })
+    const packer = world.packer()
+    const gate = hangable({ node: this.node, clock, random, network, catalog, devices, packer })
     let cvm: Cvm
     try {
       cvm = await Cvm.start(gate.platform, settings, emit, () => this.lostLease(gate))

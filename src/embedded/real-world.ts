@@ -11,8 +11,9 @@ import { LogCatalog } from '../platform/real/log-catalog.ts'
 import { LoopbackHub } from '../platform/real/loopback-network.ts'
 import { MemoryDevice } from '../platform/real/memory-device.ts'
 import { osRandom, seededRandom } from '../platform/real/random.ts'
+import { ThreadPacker } from '../platform/real/thread-packer.ts'
 import { WallClock } from '../platform/real/wall-clock.ts'
-import type { BlockDevice, Clock, Network, Random } from '../platform/types.ts'
+import type { BlockDevice, Clock, Network, Random, SlicePacker } from '../platform/types.ts'
 import type { Surroundings, World } from './world.ts'
 
 /** The catalog's device: small state, but a generous bound; the file is sparse. */
@@ -25,10 +26,18 @@ interface Parts {
   readonly catalog: LogCatalog
   readonly device: BlockDevice
   readonly lock: DataLock | undefined
+  readonly packThreads: number
 }
 
-/** @param seed of every random choice; `undefined`: from the operating system. */
-export async function openRealWorld(location: string, seed: number | undefined): Promise<RealWorld> {
+/**
+ * @param seed of every random choice; `undefined`: from the operating system
+ * @param packThreads threads that compress large writes, beside this one
+ */
+export async function openRealWorld(
+  location: string,
+  seed: number | undefined,
+  packThreads: number,
+): Promise<RealWorld> {
   const folder = folderOf(location)
   const clock = new WallClock()
   const random = seed === undefined ? osRandom() : seededRandom(seed)
@@ -41,7 +50,7 @@ export async function openRealWorld(location: string, seed: number | undefined):
         ? new MemoryDevice(options)
         : await FileDevice.open(join(folder, 'catalog'), { ...options, create: true })
     const catalog = await LogCatalog.open(device, clock)
-    return new RealWorld({ folder, clock, random, catalog, device, lock })
+    return new RealWorld({ folder, clock, random, catalog, device, lock, packThreads })
   } catch (error) {
     await lock?.release()
     throw error
@@ -62,6 +71,8 @@ export class RealWorld implements World {
   readonly catalog: LogCatalog
   private readonly parts: Parts
   private readonly hub = new LoopbackHub()
+  /** One for all CVMs: they share the cores. */
+  private readonly packers: ThreadPacker
   /** Media of a memory cluster live as long as the world. */
   private readonly memory = new Map<string, MemoryDevice>()
   /** An open cluster keeps the process alive, as an open server does: an IO may be waiting for nothing but a timer. */
@@ -72,10 +83,15 @@ export class RealWorld implements World {
     this.clock = parts.clock
     this.random = parts.random
     this.catalog = parts.catalog
+    this.packers = new ThreadPacker(parts.packThreads)
   }
 
   of(): Surroundings {
     return this
+  }
+
+  packer(): SlicePacker {
+    return this.packers
   }
 
   endpoint(name: string): Network {
@@ -100,6 +116,7 @@ export class RealWorld implements World {
 
   async close(): Promise<void> {
     clearInterval(this.keepAlive)
+    await this.packers.close()
     await this.catalog.close()
     await this.parts.device.close()
     await this.parts.lock?.release()

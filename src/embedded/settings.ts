@@ -1,4 +1,5 @@
 /** Defaults and checks of the public settings. */
+import { availableParallelism } from 'node:os'
 import type { ClusterSettings } from '../api.ts'
 import { HitherError } from '../base/errors.ts'
 import { GiB, MiB } from '../base/units.ts'
@@ -14,6 +15,7 @@ export interface ResolvedSettings extends CvmSettings {
   readonly hddBytes: number
   readonly nodesPerBlock: number
   readonly ioDeadlineMs: number
+  readonly packThreads: number
 }
 
 export function resolveSettings(settings: ClusterSettings): ResolvedSettings {
@@ -43,9 +45,15 @@ export function resolveSettings(settings: ClusterSettings): ResolvedSettings {
     cacheBytes: whole('cacheBytes', settings.cacheBytes ?? 64 * MiB, 0, 64 * GiB),
     mapBytes: whole('mapBytes', settings.mapBytes ?? 256 * MiB, 1 * MiB, 64 * GiB),
     localityPolicy: policy,
+    packThreads: whole('packThreads', settings.packThreads ?? packThreadsHere(), 0, 64),
     // A slow copy must not hold writes for longer than a dead one: it is dropped when its node's lease would end.
     appendTimeoutMs: leaseTtlMs,
   }
+}
+
+/** The other cores, as far as one thread can keep them busy. */
+function packThreadsHere(): number {
+  return Math.min(3, availableParallelism() - 1)
 }
 
 function whole(name: string, value: number, least: number, most: number): number {

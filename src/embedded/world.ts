@@ -4,7 +4,7 @@
  */
 import type { NodeId } from '../base/units.ts'
 import type { DeviceRecord } from '../cluster/records.ts'
-import type { BlockDevice, Catalog, Clock, Network, Random } from '../platform/types.ts'
+import type { BlockDevice, Catalog, Clock, Network, Random, SlicePacker } from '../platform/types.ts'
 
 /** Time, chance and catalog as one participant has them. */
 export interface Surroundings {
@@ -17,6 +17,8 @@ export interface Surroundings {
 export interface World extends Surroundings {
   /** The surroundings of one node's CVM. */
   of(node: NodeId): Surroundings
+  /** What a CVM compresses large writes with. */
+  packer(): SlicePacker
   /** Opens an endpoint on the external network. Throws `IN_USE` while one of this name is open. */
   endpoint(name: string): Network
   /** Opens a device for one life of a CVM; what was written in earlier lives is there. */

@@ -156,7 +156,7 @@ export class FrameBuilder {
    * `explicitSlot` is its number in an egroup of frames with `baseSlot` 0 (compacted and partial copies); without
    * it, the next relative slot is taken. The bytes are copied. Returns the number written to the table.
    */
-  addStored(slice: StoredSlice, explicitSlot?: number): number {
+  addStored(slice: Omit<StoredSlice, 'slot'>, explicitSlot?: number): number {
     const storedBytes = slice.bytes.length
     invariant(
       storedBytes > 0 && storedBytes <= SLICE_RAW_BYTES_MAX,

@@ -126,6 +126,32 @@ export interface Catalog {
   revokeLease(id: string): Promise<void>
 }
 
+/** Part of a write's data that is compressed as one. */
+export interface SliceRange {
+  readonly offset: number
+  /** At most 32 KiB. */
+  readonly bytes: number
+}
+
+/** Slices as `packSlice` (base/codec.ts) makes them, by their number in the call. Valid until `release`. */
+export interface PackedSlices {
+  /** LZ4 when shorter than the slice was, else the slice as it was. */
+  bytes(slice: number): Uint8Array
+  /** Halves of the xxHash64 of `bytes`. */
+  checksumHi(slice: number): number
+  checksumLo(slice: number): number
+  release(): void
+}
+
+/** Compresses the slices of large writes on more threads than the one that calls. */
+export interface SlicePacker {
+  /**
+   * `undefined`: it is not worth it, or the packer is busy; pack them yourself. Never rejects. `data` must stay as it is
+   * until it resolves, and holds all slices, 1 MiB of them at most.
+   */
+  pack(data: Uint8Array, slices: readonly SliceRange[]): Promise<PackedSlices> | undefined
+}
+
 /** Everything one CVM may touch. */
 export interface Platform {
   readonly node: NodeId
@@ -134,4 +160,6 @@ export interface Platform {
   readonly network: Network
   readonly catalog: Catalog
   readonly devices: readonly BlockDevice[]
+  /** `undefined`: the thread that runs the engine packs everything. */
+  readonly packer?: SlicePacker | undefined
 }

@@ -14,7 +14,8 @@ import { SimCatalog } from '../platform/sim/sim-catalog.ts'
 import { SimClock } from '../platform/sim/sim-clock.ts'
 import { SimMedium } from '../platform/sim/sim-device.ts'
 import { SimNetwork } from '../platform/sim/sim-network.ts'
-import type { BlockDevice, Catalog, Network, Random } from '../platform/types.ts'
+import { SimPacker } from '../platform/sim/sim-packer.ts'
+import type { BlockDevice, Catalog, Network, Random, SlicePacker } from '../platform/types.ts'
 
 export interface SimWorldOptions {
   readonly seed: number
@@ -43,6 +44,7 @@ export class SimWorld implements World {
   readonly catalog: Catalog
   readonly catalogServer: SimCatalog
   readonly network: SimNetwork
+  private readonly packers: SimPacker
   readonly disks = new Map<string, SimDisk>()
   private readonly options: SimWorldOptions
   private readonly clocks = new Map<NodeId, SimClock>()
@@ -55,6 +57,7 @@ export class SimWorld implements World {
     this.catalogServer = new SimCatalog(this.loop, this.chance(2))
     this.catalog = this.catalogServer.client('hosts')
     this.network = new SimNetwork(this.loop, this.chance(3), { model: options.nic ?? TEN_GBE })
+    this.packers = new SimPacker(this.loop, this.chance(4))
   }
 
   /** Chance of its own for one part of the world, so that a change in one does not change the others. */
@@ -80,6 +83,10 @@ export class SimWorld implements World {
       this.clocks.set(node, clock)
     }
     return clock
+  }
+
+  packer(): SlicePacker {
+    return this.packers
   }
 
   endpoint(name: string): Network {

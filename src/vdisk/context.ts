@@ -2,7 +2,7 @@
 
 import type { CandidateIndex } from '../dedupe/candidate-index.ts'
 import type { StoredSlice } from '../extent-store/types.ts'
-import type { Catalog, Clock } from '../platform/types.ts'
+import type { Catalog, Clock, SlicePacker } from '../platform/types.ts'
 import type { SliceReader } from '../replication/slice-reader.ts'
 import type { BatchPool } from './batch.ts'
 import type { BlockCache } from './block-cache.ts'
@@ -43,6 +43,7 @@ export interface ReadObserver {
 export interface VDiskServices {
   readonly catalog: Catalog
   readonly clock: Clock
+  readonly packer: SlicePacker | undefined
   readonly reader: SliceReader
   readonly cache: BlockCache
   readonly pages: PageCache

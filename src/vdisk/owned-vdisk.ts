@@ -108,6 +108,7 @@ export class OwnedVDisk {
       candidates: services.candidates,
       cache: services.cache,
       reader: services.reader,
+      packer: services.packer,
       onHit: services.onHit,
       counters: this.counters,
     })

@@ -4,6 +4,7 @@
  *
  *   pin      the leaves of the map, so that applying is synchronous
  *   reduce   what is new, what is a duplicate, what is zero (reduce.ts)
+ *   pack     large ones only: compressed by several threads
  *   emit     into the open batch of the commit queue; from there it is the log's
  *   end      the frame was acknowledged and is applied, or refused
  *
@@ -16,6 +17,7 @@
 import { codeOf } from '../base/errors.ts'
 import { BLOCK_BYTES } from '../base/units.ts'
 import type { SpaceUse } from '../extent-store/types.ts'
+import type { PackedSlices } from '../platform/types.ts'
 import type { Batch, CommitWaiter } from './batch.ts'
 import type { CommitQueue } from './commit-queue.ts'
 import type { EpochBarrier } from './epoch-barrier.ts'
@@ -102,21 +104,32 @@ export class PieceWrite implements CommitWaiter {
       this.refused(error)
       return
     }
-    if (verifying === undefined) this.emit(plan)
+    if (verifying === undefined) this.pack(plan)
     else
       verifying.then(
-        () => this.emit(plan),
+        () => this.pack(plan),
         (error: unknown) => this.refused(error),
       )
   }
 
-  private emit(plan: WritePlan): void {
+  private pack(plan: WritePlan): void {
+    const { start, end, data, dataOffset } = this.piece
+    const packing = this.deps.reducer.pack(plan, data, dataOffset, end - start)
+    if (packing === undefined) this.emit(plan)
+    else
+      void packing.then((packed) => {
+        this.emit(plan, packed)
+        packed.release()
+      })
+  }
+
+  private emit(plan: WritePlan, packed?: PackedSlices): void {
     const { reducer, queue } = this.deps
     const { start, end, data, dataOffset, sync, use } = this.piece
     let batch: Batch
     try {
       batch = queue.batch(plan.uniqueBlocks * BLOCK_BYTES, use)
-      reducer.emit(batch, plan, start, data, dataOffset, end - start)
+      reducer.emit(batch, plan, start, data, dataOffset, end - start, packed)
     } catch (error) {
       this.refused(error)
       return

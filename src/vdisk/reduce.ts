@@ -1,13 +1,14 @@
 /**
- * Data reduction of one write, in two steps.
+ * Data reduction of one write, in three steps.
  *
  *   classify   each 4 KiB block: zero → hole; else its fingerprint is looked up, and a candidate's bytes are compared
  *              (in the cache, or after a read): the same → duplicate, anything else → unique. xxHash64 can be collided
  *              on purpose, so a fingerprint alone never counts.
+ *   pack       of a large write, the slices that `emit` will make are compressed by other threads, too.
  *   emit       holes, duplicates and runs of up to 8 unique blocks go into the batch as records and slices; a run
  *              becomes one slice, compressed when that saves a sector.
  *
- * `classify` may have to wait for a read; `emit` is synchronous, and its order is the order of the log.
+ * `classify` may have to wait for a read, and `pack` for other threads; `emit` is synchronous, and its order is the order of the log.
  * A candidate is in the index only after the frame that holds it was acknowledged, so a duplicate never refers to
  * bytes that might not exist.
  */
@@ -17,7 +18,8 @@ import { decompressInto } from '../base/codec.ts'
 import { INSPECT_HIGH, INSPECT_LOW, INSPECT_WORDS, INSPECT_ZERO, inspectBlocks } from '../base/hash.ts'
 import { BLOCK_BYTES, SLICE_BLOCKS_MAX } from '../base/units.ts'
 import type { CandidateIndex } from '../dedupe/candidate-index.ts'
-import { CODEC_LZ4, KIND_DATA, type StoredSlice } from '../extent-store/types.ts'
+import { CODEC_LZ4, CODEC_RAW, KIND_DATA, type StoredSlice } from '../extent-store/types.ts'
+import type { PackedSlices, SlicePacker, SliceRange } from '../platform/types.ts'
 import type { SliceReader } from '../replication/slice-reader.ts'
 import { type Batch, OWN_EGROUP } from './batch.ts'
 import type { BlockCache } from './block-cache.ts'
@@ -47,10 +49,14 @@ export interface ReduceDeps {
   readonly candidates: CandidateIndex
   readonly cache: BlockCache
   readonly reader: SliceReader
+  readonly packer: SlicePacker | undefined
   /** A stored block was found again: reclaim must not take it away (curator/reclaim.ts). */
   readonly onHit: (egroup: number, ref: number) => void
   readonly counters: VDiskCounters
 }
+
+/** Fewer blocks are not worth a look at the packer. */
+const PACK_BLOCKS_MIN = 4
 
 /** One slice, decompressed. Reused: valid until the next call that fills it, in the same turn. */
 const scratch = new Uint8Array(SLICE_BLOCKS_MAX * BLOCK_BYTES)
@@ -108,9 +114,36 @@ export class Reducer {
     return unverified === 0 ? undefined : this.verify(plan, data, offset, count)
   }
 
-  /** Adds the planned blocks, which start at block `start` of the vDisk, to the batch. */
-  emit(batch: Batch, plan: WritePlan, start: number, data: Uint8Array, offset: number, count: number): void {
+  /** `undefined`: `emit` does it. The caller releases what it gets. */
+  pack(plan: WritePlan, data: Uint8Array, offset: number, count: number): Promise<PackedSlices> | undefined {
+    const { packer, compression } = this.deps
+    if (packer === undefined || !compression || plan.uniqueBlocks < PACK_BLOCKS_MIN) return undefined
+    const slices: SliceRange[] = []
+    for (let i = 0; i < count; ) {
+      const end = plan.kinds[i] === UNIQUE ? uniqueRunEnd(plan, i, count) : i + 1
+      if (plan.kinds[i] === UNIQUE) {
+        slices.push({ offset: offset + i * BLOCK_BYTES, bytes: (end - i) * BLOCK_BYTES })
+      }
+      i = end
+    }
+    return packer.pack(data, slices)
+  }
+
+  /**
+   * Adds the planned blocks, which start at block `start` of the vDisk, to the batch.
+   * @param packed what `pack` made of the same plan
+   */
+  emit(
+    batch: Batch,
+    plan: WritePlan,
+    start: number,
+    data: Uint8Array,
+    offset: number,
+    count: number,
+    packed?: PackedSlices,
+  ): void {
     const { kinds } = plan
+    let slices = 0
     const storedBefore = batch.builder.payloadBytes
     let zeros = 0
     let duplicates = 0
@@ -127,8 +160,12 @@ export class Reducer {
         batch.addMapped(start + i, end - i, plan.egroups[i]!, plan.refs[i]!)
         duplicates += end - i
       } else {
-        while (end < count && kinds[end] === UNIQUE && end - i < SLICE_BLOCKS_MAX) end++
-        this.emitSlice(batch, plan, start, data, offset, i, end)
+        end = uniqueRunEnd(plan, i, count)
+        const slot =
+          packed === undefined
+            ? this.addSlice(batch, data, offset + i * BLOCK_BYTES, (end - i) * BLOCK_BYTES)
+            : addPacked(batch, packed, slices++, (end - i) * BLOCK_BYTES)
+        this.recordSlice(batch, plan, start, i, end, slot)
         unique += end - i
       }
       i = end
@@ -141,19 +178,19 @@ export class Reducer {
     )
   }
 
-  private emitSlice(
+  private addSlice(batch: Batch, data: Uint8Array, offset: number, rawBytes: number): number {
+    return batch.builder.addSlice(data, offset, rawBytes, KIND_DATA, this.deps.compression)
+  }
+
+  private recordSlice(
     batch: Batch,
     plan: WritePlan,
     start: number,
-    data: Uint8Array,
-    offset: number,
     from: number,
     end: number,
+    slot: number,
   ): void {
-    const { compression, dedupe } = this.deps
-    const rawBytes = (end - from) * BLOCK_BYTES
-    const slot = batch.builder.addSlice(data, offset + from * BLOCK_BYTES, rawBytes, KIND_DATA, compression)
-    if (dedupe) {
+    if (this.deps.dedupe) {
       for (let i = from; i < end; i++) {
         batch.addFingerprint(plan.fingerprintHi[i]!, plan.fingerprintLo[i]!, (slot << 3) | (i - from))
       }
@@ -223,6 +260,25 @@ export class Reducer {
       if (!same) plan.uniqueBlocks++
     }
   }
+}
+
+/** End of the run of blocks that becomes one slice. */
+function uniqueRunEnd({ kinds }: WritePlan, from: number, count: number): number {
+  let end = from + 1
+  while (end < count && kinds[end] === UNIQUE && end - from < SLICE_BLOCKS_MAX) end++
+  return end
+}
+
+function addPacked(batch: Batch, packed: PackedSlices, slice: number, rawBytes: number): number {
+  const bytes = packed.bytes(slice)
+  return batch.builder.addStored({
+    bytes,
+    rawBytes,
+    codec: bytes.length < rawBytes ? CODEC_LZ4 : CODEC_RAW,
+    kind: KIND_DATA,
+    checksumHi: packed.checksumHi(slice),
+    checksumLo: packed.checksumLo(slice),
+  })
 }
 
 /** The slice's raw bytes: its own when stored raw, else in a scratch buffer that the next call overwrites. */

@@ -40,6 +40,7 @@ interface StartOptions extends Omit<ClusterSettings, 'rf'> {
   ioDeadline?: number
   cache?: number
   mapMemory?: number
+  packThreads?: number
   locality?: NonNullable<ClusterSettings['localityPolicy']>
 }
 
@@ -74,6 +75,11 @@ export function addStartCommand(program: Command, bind: Bind, loadParts: () => P
     .option('--io-deadline <time>', 'how long an IO waits for a path (default: 1m)', parseDuration)
     .option('--cache <size>', 'memory for data, per CVM (default: 64MiB)', parseSize)
     .option('--map-memory <size>', 'memory for maps, per CVM (default: 256MiB)', parseSize)
+    .option(
+      '--pack-threads <n>',
+      'threads that compress large writes, beside the main one (default: the other cores, at most 3)',
+      parseCount(0, 64),
+    )
     .option(
       '--locality <policy>',
       'how hot data comes to its reader: never, classic, keep, readahead (default: readahead)',
@@ -149,6 +155,7 @@ function settingsOf(options: StartOptions): ClusterSettings {
     ioDeadlineMs: options.ioDeadline,
     cacheBytes: options.cache,
     mapBytes: options.mapMemory,
+    packThreads: options.packThreads,
     localityPolicy: options.locality,
   }
   return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined))

@@ -37,6 +37,8 @@ export function hangable(inner: Platform): Hangable {
       network,
       catalog,
       devices: inner.devices.map((device) => new GatedDevice(gate, device)),
+      // Memory only: what it hands to a dead engine goes nowhere.
+      packer: inner.packer,
     },
     hang: () => gate.shut(),
     resume: () => gate.reopen(),
