@@ -3,11 +3,15 @@
  *
  * 1. Check: there is an open copy; the generation is not fenced; the frame says what the request says (its head is
  *    verified, its payload is not: that was hashed by the writer, and will be by every reader).
- * 2. Write behind the log. From here on the slots can be read here.
- * 3. Sync, when asked. Not under the lock: the next append may be written meanwhile.
+ * 2. Write behind the log, durably when asked to. From here on the slots can be read here. The lock is held as long: only
+ *    what changes the copy takes it, readers do not.
+ * 3. Frames that were not synced may lie in front of this one, and a log ends in front of the first frame that is lost:
+ *    then the write in 2 is a plain one, and a sync follows, which covers them too. Not under the lock: the next append
+ *    may be written meanwhile.
  *
- * Crash in 2: the frame is found torn, and the log ends in front of it. Crash between 2 and 3: the frame may or may
- * not be there, whole. A failed write leaves the log as it was: the same offset may be tried again.
+ * Crash in 2: the frame is found torn or whole; if torn, the log ends in front of it. Crash between 2 and 3: the frame may
+ * or may not be there, whole. A failed write leaves the log as it was: the same offset may be tried again, if the device
+ * is still in service.
  */
 import { HitherError } from '../base/errors.ts'
 import { EGROUP_BYTES, SECTOR_BYTES } from '../base/units.ts'
@@ -21,20 +25,31 @@ export async function append(context: StoreContext, request: AppendRequest): Pro
   const { egroup } = request
   const { locks } = context
   let copy: Copy
+  let end: number
+  let needsSync = request.sync
   if (!locks.tryLock(egroup)) await locks.lock(egroup)
   try {
     copy = context.fullCopyOf(egroup)
     checkPlace(copy, request)
     const frame = checkFrame(copy, request)
-    await copy.device.write(copy.placement, request.offset, request.parts)
+    if (request.sync && copy.durableLength === copy.length) {
+      await copy.device.writeDurably(copy.placement, request.offset, request.parts)
+      copy.durableLength += frame.frameBytes
+      needsSync = false
+    } else {
+      await copy.device.write(copy.placement, request.offset, request.parts)
+    }
     copy.length += frame.frameBytes
+    end = copy.length
     copy.slotCount += frame.slotCount
     copy.frameEnds.push(copy.length)
     copy.index!.addFrame(frame)
   } finally {
     locks.unlock(egroup)
   }
-  if (request.sync) await copy.device.sync()
+  if (!needsSync) return
+  await copy.device.sync()
+  copy.durableLength = Math.max(copy.durableLength, end)
 }
 
 function checkPlace(copy: Copy, request: AppendRequest): void {

@@ -21,6 +21,8 @@ export class Copy implements IndexHolder {
   placement: Placement
   /** Valid log bytes, all of them readable. */
   length: number
+  /** Open copies: log bytes known to be durable since they were appended; of those found at open, nothing is known. */
+  durableLength = 0
   slotCount: number
   /** Open copies always have it; others when it was needed lately. */
   index: SlotIndex | undefined

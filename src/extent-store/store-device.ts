@@ -1,10 +1,11 @@
 /**
  * One device as the store uses it: opened or formatted, its copy table and free units, and IO by placement.
  *
- * What fails what. A read or write error fails only the operation. A failed sync or a failed change of the copy table
- * takes the device out of service: after a failed sync nobody knows which of the earlier writes are there, and what
- * was acknowledged on it counts as lost until it is formatted again. A damaged superblock or table, or a device of
- * another node, is out of service from the start. None of these stops the node.
+ * What fails what. A read or write error fails only the operation. A failed sync, durable write or change of the copy
+ * table takes the device out of service: after it nobody knows which of the earlier writes are there, and what was
+ * acknowledged on it counts as lost until it is formatted again. (A full medium fails only the write, of either kind.) A
+ * damaged superblock or table, or a device of another node, is out of service from the start. None of these stops the
+ * node.
  */
 
 import { isZero } from '../base/bytes.ts'
@@ -29,6 +30,9 @@ import { type Extent, UnitAllocator } from './unit-allocator.ts'
 
 /** Beginning of the copy table that must be zero for a device to count as blank. */
 const BLANK_PROBE_BYTES = 64 * KiB
+
+/** Why a device is out of service, in its message. */
+const NOT_DURABLE = 'it could not make written data durable'
 
 interface Mounted {
   readonly table: CopyTable
@@ -188,10 +192,32 @@ export class StoreDevice {
 
   /** Writes the parts, one after the other, at `offset` of the log. They are the device's until it settles. */
   write(placement: Placement, offset: number, parts: readonly Uint8Array[]): Promise<void> {
+    return this.#writePieces(placement, offset, parts, (at, piece) => this.#device.write(at, piece))
+  }
+
+  /** As `write`, and these bytes, no earlier ones, are durable when it resolves. */
+  writeDurably(placement: Placement, offset: number, parts: readonly Uint8Array[]): Promise<void> {
+    this.#syncCalls++
+    return this.#writePieces(placement, offset, parts, async (at, piece) => {
+      try {
+        await this.#device.writeDurably(at, piece)
+      } catch (cause) {
+        if (codeOf(cause) === 'DEVICE_FULL') throw cause
+        throw this.#failed(NOT_DURABLE, cause)
+      }
+    })
+  }
+
+  #writePieces(
+    placement: Placement,
+    offset: number,
+    parts: readonly Uint8Array[],
+    write: (deviceOffset: number, piece: readonly Uint8Array[]) => Promise<void>,
+  ): Promise<void> {
     let length = 0
     for (const part of parts) length += part.length
     return this.#forPieces(placement, offset, length, (at, from, bytes) =>
-      this.#device.write(at, bytes === length ? parts : cutParts(parts, from, bytes)),
+      write(at, bytes === length ? parts : cutParts(parts, from, bytes)),
     )
   }
 
@@ -222,7 +248,7 @@ export class StoreDevice {
     }
   }
 
-  /** How often `sync` was called, ever: tells a bulk writer whether it is alone. */
+  /** How often `sync` or `writeDurably` was called, ever: tells a bulk writer whether it is alone. */
   get syncCalls(): number {
     return this.#syncCalls
   }
@@ -234,7 +260,7 @@ export class StoreDevice {
     try {
       await this.#device.sync()
     } catch (cause) {
-      throw this.#failed('it could not make written data durable', cause)
+      throw this.#failed(NOT_DURABLE, cause)
     }
   }
 
@@ -258,8 +284,10 @@ export class StoreDevice {
     }
   }
 
+  /** Takes the device out of service, unless it is this CVM that is down. */
   #failed(what: string, cause: unknown): HitherError {
     const reason = asHitherError(cause, 'DEVICE_FAILED')
+    if (reason.code === 'CVM_DOWN') return reason
     const error = new HitherError('DEVICE_FAILED', `device ${this.id} failed: ${what}: ${reason.message}`, {
       cause,
     })

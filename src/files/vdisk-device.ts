@@ -46,6 +46,10 @@ export class VDiskDevice implements BlockDevice {
     this.#lastAt = tailAt
   }
 
+  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    return this.write(offset, parts)
+  }
+
   sync(): Promise<void> {
     return Promise.resolve()
   }

@@ -20,6 +20,12 @@ export interface BlockDevice {
   /** Writes the parts one after the other from `offset`. The parts are the device's until the promise settles. */
   write(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void>
   /**
+   * As `write`; when it resolves, these bytes are durable, and no others: earlier writes need their `sync` still. After
+   * `DEVICE_FULL` they are not there, and the device goes on. After any other failure of the medium nobody knows what of
+   * this and of earlier writes is there: it means what a failed `sync` means.
+   */
+  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void>
+  /**
    * Resolves when everything whose `write` resolved before this call is durable. Concurrent callers share one flush
    * (group commit).
    */

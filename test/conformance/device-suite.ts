@@ -13,6 +13,8 @@ export interface DeviceUnderTest {
   readonly device: BlockDevice
   /** Opens the same medium again, after `device.close()`; absent for media that end with their device. */
   reopen?(): Promise<BlockDevice>
+  /** Loses the power of the medium and opens it again; absent for media that cannot. What comes through is by chance. */
+  powerLoss?(): Promise<BlockDevice>
   cleanup?(): Promise<void>
 }
 
@@ -69,6 +71,10 @@ export function runDeviceTests(name: string, setup: () => Promise<DeviceUnderTes
       await device.write(10, [])
       await device.write(10, [new Uint8Array(0), pattern(3, 4), new Uint8Array(0)])
       expectBytes(await read(10, 3), pattern(3, 4))
+      await device.writeDurably(10, new Uint8Array(0))
+      await device.writeDurably(device.size, [])
+      await device.writeDurably(10, [new Uint8Array(0), pattern(3, 5), new Uint8Array(0)])
+      expectBytes(await read(10, 3), pattern(3, 5))
       await device.read(device.size, new Uint8Array(0))
     })
 
@@ -99,6 +105,7 @@ export function runDeviceTests(name: string, setup: () => Promise<DeviceUnderTes
       const bytes = new Uint8Array(length)
       expect(await codeOfFailure(device.read(offset, bytes))).toBe('OUT_OF_RANGE')
       expect(await codeOfFailure(device.write(offset, bytes))).toBe('OUT_OF_RANGE')
+      expect(await codeOfFailure(device.writeDurably(offset, bytes))).toBe('OUT_OF_RANGE')
       expect(await codeOfFailure(device.trim(offset, length))).toBe('OUT_OF_RANGE')
     })
 
@@ -114,6 +121,69 @@ export function runDeviceTests(name: string, setup: () => Promise<DeviceUnderTes
       await Promise.all(writes)
       const reads = await Promise.all(Array.from({ length: 64 }, (_, index) => read(index * 4096, 4096)))
       for (const [index, bytes] of reads.entries()) expectBytes(bytes, pattern(4096, index))
+    })
+
+    it('serves many durable writes at once, beside other writes and syncs', async () => {
+      const bytes = Array.from({ length: 32 }, (_, index) => pattern(2000, index))
+      await Promise.all(
+        bytes.flatMap((each, index) => [
+          device.writeDurably(index * 4000, [each.subarray(0, 700), each.subarray(700)]),
+          device.write(index * 4000 + 2000, each),
+          device.sync(),
+        ]),
+      )
+      for (const [index, each] of bytes.entries()) {
+        expectBytes(await read(index * 4000, 4000), Buffer.concat([each, each]))
+      }
+    })
+
+    it('loses no durable write with its power', async () => {
+      if (!under.powerLoss) return
+      for (let loss = 0; loss < 12; loss++) {
+        const bytes = pattern(1500, loss)
+        // Aligned and not, over bytes that are not durable and beside them, alone and not.
+        const offset = loss % 3 === 0 ? 4096 : 1000 + loss
+        if (loss % 2 === 0) await device.write(offset - 1000, pattern(3000, 100))
+        await Promise.all([
+          device.writeDurably(offset, bytes),
+          loss > 5 ? device.writeDurably(64 * KiB, bytes) : undefined,
+        ])
+        if (loss % 4 === 0) await device.write(16 * KiB, pattern(512, loss))
+        device = await under.powerLoss()
+        expectBytes(await read(offset, 1500), bytes)
+        if (loss > 5) expectBytes(await read(64 * KiB, 1500), bytes)
+      }
+    })
+
+    it('may lose what was written before and after a durable write, also over it', async () => {
+      if (!under.powerLoss) return
+      const [zeros, one, two] = [0, 1, 2].map((value) => new Uint8Array(512).fill(value))
+      let [lostBefore, lostAfter, lostOver] = [false, false, false]
+      for (let loss = 0; loss < 40; loss++) {
+        const at = loss * 4096
+        await device.write(at, one!)
+        await device.writeDurably(at + 512, one!)
+        await device.write(at + 1024, one!)
+        await device.write(at + 512, two!)
+        device = await under.powerLoss()
+        lostBefore ||= Buffer.compare(await read(at, 512), zeros!) === 0
+        lostAfter ||= Buffer.compare(await read(at + 1024, 512), zeros!) === 0
+        lostOver ||= Buffer.compare(await read(at + 512, 512), one!) === 0
+      }
+      expect([lostBefore, lostAfter, lostOver]).toEqual([true, true, true])
+    })
+
+    it('may tear a durable write that is under way when the power goes, and rejects it', async () => {
+      if (!under.powerLoss) return
+      const seen = new Set<number>()
+      for (let loss = 0; loss < 20; loss++) {
+        await device.writeDurably(0, new Uint8Array(8 * 512).fill(1))
+        const write = codeOfFailure(device.writeDurably(0, new Uint8Array(8 * 512).fill(2)))
+        device = await under.powerLoss()
+        expect(await write).toBe('DEVICE_FAILED')
+        for (const byte of await read(0, 8 * 512)) seen.add(byte)
+      }
+      expect([...seen].sort()).toEqual([1, 2])
     })
 
     it('trims: the range reads as zeros or as before, its neighbours as before', async () => {
@@ -137,25 +207,28 @@ export function runDeviceTests(name: string, setup: () => Promise<DeviceUnderTes
       const bytes = new Uint8Array(512)
       expect(await codeOfFailure(device.read(0, bytes))).toBe('DEVICE_FAILED')
       expect(await codeOfFailure(device.write(0, bytes))).toBe('DEVICE_FAILED')
+      expect(await codeOfFailure(device.writeDurably(0, bytes))).toBe('DEVICE_FAILED')
       expect(await codeOfFailure(device.sync())).toBe('DEVICE_FAILED')
       expect(await codeOfFailure(device.trim(0, 512))).toBe('DEVICE_FAILED')
     })
 
-    it('keeps what was synced over close and open', async () => {
+    it('keeps what was synced, or written durably, over close and open', async () => {
       if (!under.reopen) return
       await device.write(12_345, pattern(10_000, 10))
       await device.sync()
+      await device.writeDurably(30_000, pattern(3000, 11))
       const { id, size } = device
       await device.close()
       device = await under.reopen()
       expect([device.id, device.size]).toEqual([id, size])
       expectBytes(await read(12_345, 10_000), pattern(10_000, 10))
+      expectBytes(await read(30_000, 3000), pattern(3000, 11))
     })
 
     it('equals an array of bytes under any sequence of writes, reads, syncs and trims', async () => {
       const span = 64 * KiB
       const step = fc.record({
-        kind: fc.constantFrom('write', 'write', 'read', 'sync', 'clear'),
+        kind: fc.constantFrom('write', 'write', 'durable', 'read', 'sync', 'clear'),
         offset: fc.oneof(
           fc.nat(span - 1),
           fc.nat(span / 512 - 1).map((sector) => sector * 512),
@@ -177,7 +250,9 @@ export function runDeviceTests(name: string, setup: () => Promise<DeviceUnderTes
               // A trimmed range is undefined until written, so the model writes it.
               if (kind === 'clear') await device.trim(base + offset, length)
               const bytes = pattern(length, seed)
-              await device.write(base + offset, [bytes.subarray(0, length >> 1), bytes.subarray(length >> 1)])
+              const parts = [bytes.subarray(0, length >> 1), bytes.subarray(length >> 1)]
+              if (kind === 'durable') await device.writeDurably(base + offset, parts)
+              else await device.write(base + offset, parts)
               model.set(bytes, offset)
             }
           }

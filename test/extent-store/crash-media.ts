@@ -17,7 +17,7 @@ import type { BlockDevice, Random } from '../../src/platform/types.ts'
 /** From one start to the next power loss. */
 export interface Life {
   readonly device: BlockDevice
-  /** Power goes off in the middle of the write, sync or trim that comes after `count` more of them. */
+  /** Power goes off in the middle of the write (of either kind), sync or trim that comes after `count` more of them. */
   powerOffAfter(count: number): void
   /** When it resolves, the medium holds what came through, and can be opened again. */
   powerLoss(): Promise<void>
@@ -98,6 +98,7 @@ class SimLife implements Life {
       sectorSize: inner.sectorSize,
       read: (offset, target) => inner.read(offset, target),
       write: (offset, parts) => this.#change(() => inner.write(offset, parts)),
+      writeDurably: (offset, parts) => this.#change(() => inner.writeDurably(offset, parts)),
       sync: () => this.#change(() => inner.sync()),
       trim: (offset, length) => this.#change(() => inner.trim(offset, length)),
       close: () => inner.close(),

@@ -103,6 +103,19 @@ export function runCrashTests(name: string, makeMedium: MakeMedium, runs: CrashR
       }
     })
 
+    test('a durable append makes the frames in front of it durable, too', async () => {
+      for (let seed = 0; seed < 4 * runs.perStep + 4; seed++) {
+        const lives = await openAll(await blankMedia(16 * MiB, seed))
+        const store = await openStore(...lives.map((life) => life.device))
+        const writer = await prepare(store, 'unsynced', runs.appends)
+        await writer.append(store, [1])
+        await writer.append(store, [2])
+        for (const life of lives) await life.powerLoss()
+        const after = await openStore(...(await openAll(media)).map((life) => life.device))
+        expect(after.info(1)!.length).toBe(writer.offset)
+      }
+    })
+
     test('at any time: a random history keeps its promises', async () => {
       const commands = fc.array(command, { minLength: 5, maxLength: 40 })
       await fc.assert(

@@ -3,7 +3,9 @@ import { expect, test } from 'vitest'
 import { codeOf } from '../../src/base/errors.ts'
 import { MiB } from '../../src/base/units.ts'
 import { ExtentStore } from '../../src/extent-store/extent-store.ts'
+import { ChaosDevice } from '../../src/platform/faults/chaos-device.ts'
 import { FaultDevice } from '../../src/platform/faults/fault-device.ts'
+import { seededRandom } from '../../src/platform/real/random.ts'
 import { WallClock } from '../../src/platform/real/wall-clock.ts'
 import { allSlots, fill, isRight, memoryDevice, NODE } from './harness.ts'
 
@@ -34,15 +36,35 @@ test('a failed read is a corrupt slot; the next read is right', async () => {
 test('a failed write fails that append only: the same offset can be tried again', async () => {
   const { device, store, writer, failed } = await setUp()
   device.failNextWrites(1)
-  await expect(writer.append(store, [5])).rejects.toMatchObject({ code: 'DEVICE_FAILED' })
+  await expect(writer.append(store, [5], { sync: false })).rejects.toMatchObject({ code: 'DEVICE_FAILED' })
   expect(store.info(4)!.length).toBe(writer.offset)
   await writer.append(store, [5])
   expect((await store.readSlots(4, allSlots(writer))).every((read) => isRight(4, read))).toBe(true)
   expect(failed).toEqual([])
 })
 
-test('a failed sync takes the device out of service: told once, copies gone, others serve', async () => {
+test('a full device fails that append only, also a durable one', async () => {
+  const inner = memoryDevice()
+  const device = new ChaosDevice(inner, clock, seededRandom(1))
+  const failed: string[] = []
+  const onDeviceFailed = (id: string): unknown => failed.push(id)
+  const store = await ExtentStore.open({ node: NODE, devices: [device], onDeviceFailed })
+  const writer = await fill(store, 4, [[1, 2]])
+  device.settings.full = true
+  await expect(writer.append(store, [5])).rejects.toMatchObject({ code: 'DEVICE_FULL' })
+  device.settings.full = false
+  await writer.append(store, [5])
+  expect((await store.readSlots(4, allSlots(writer))).every((read) => isRight(4, read))).toBe(true)
+  expect(failed).toEqual([])
+})
+
+test.each([
+  'a durable write',
+  'a sync',
+])('%s that fails takes the device out of service: told once, copies gone, others serve', async (what) => {
   const { device, store, writer, failed } = await setUp()
+  // Behind a frame that is not durable, a durable append is a write and a sync.
+  if (what === 'a sync') await writer.append(store, [4], { sync: false })
   device.failNextSyncs(1)
   await expect(writer.append(store, [5])).rejects.toMatchObject({ code: 'DEVICE_FAILED' })
   expect(failed).toEqual([`${device.id} DEVICE_FAILED`])

@@ -79,6 +79,9 @@ describe('append and read', () => {
         },
       },
       write: { value: (offset: number, parts: Uint8Array[]) => inner.write(offset, parts) },
+      writeDurably: {
+        value: (offset: number, parts: Uint8Array[]) => inner.writeDurably(offset, parts),
+      },
       sync: { value: () => inner.sync() },
     }) as BlockDevice
     const store = await openStore(counting)
@@ -316,6 +319,9 @@ describe('compaction', () => {
         },
       },
       write: { value: (offset: number, parts: Uint8Array[]) => inner.write(offset, parts) },
+      writeDurably: {
+        value: (offset: number, parts: Uint8Array[]) => inner.writeDurably(offset, parts),
+      },
       sync: { value: () => inner.sync() },
     }) as BlockDevice
     const store = await openStore(gated)

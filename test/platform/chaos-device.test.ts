@@ -33,7 +33,14 @@ runDeviceTests('chaos over a simulated SSD, idle', async () => {
     SSD,
   )
   const open = (): ChaosDevice => new ChaosDevice(medium.open(), new SimClock(loop), seededRandom(2))
-  return { device: open(), reopen: async () => open() }
+  return {
+    device: open(),
+    reopen: async () => open(),
+    async powerLoss() {
+      medium.powerLoss()
+      return open()
+    },
+  }
 })
 
 interface Injection {

@@ -7,7 +7,9 @@ import { CrashDevice } from '../../src/platform/faults/crash-device.ts'
 import { FaultDevice } from '../../src/platform/faults/fault-device.ts'
 import { hangable } from '../../src/platform/faults/hang.ts'
 import { FileDevice } from '../../src/platform/real/file-device.ts'
+import { KeptDevice } from '../../src/platform/real/kept-device.ts'
 import { MemoryDevice } from '../../src/platform/real/memory-device.ts'
+import { seededRandom } from '../../src/platform/real/random.ts'
 import { WallClock } from '../../src/platform/real/wall-clock.ts'
 import type { BlockDevice } from '../../src/platform/types.ts'
 import { type DeviceUnderTest, runDeviceTests } from '../conformance/device-suite.ts'
@@ -35,14 +37,31 @@ runDeviceTests(
   decorated((inner) => new FaultDevice(inner, new WallClock())),
 )
 runDeviceTests(
-  'crash decorator, no crash',
-  decorated((inner) => new CrashDevice(inner)),
+  'decorator that outlives its user',
+  decorated((inner) => new KeptDevice(inner)),
+)
+runDeviceTests(
+  'crash decorator',
+  decorated((inner) => inner),
 )
 runDeviceTests(
   'hangable platform, running',
   decorated((inner) => hangable(platformWith({ devices: [inner] })).platform.devices[0]!),
 )
 
+/** Over a medium that loses its power: the decorator must not make a durable write of less than it was asked for. */
 function decorated(decorate: (inner: BlockDevice) => BlockDevice): () => Promise<DeviceUnderTest> {
-  return async () => ({ device: decorate(memoryDevice()) })
+  return async () => {
+    const memory = memoryDevice()
+    const random = seededRandom(1)
+    let cache = new CrashDevice(memory)
+    return {
+      device: decorate(cache),
+      async powerLoss() {
+        await cache.crash(random)
+        cache = new CrashDevice(memory)
+        return decorate(cache)
+      },
+    }
+  }
 }

@@ -1,4 +1,4 @@
-/** What is special about files: opening, shared syncs, and failures of the operating system. */
+/** What is special about files: opening, shared syncs, durable writes, and failures of the operating system. */
 import * as fs from 'node:fs'
 import { mkdtemp, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -17,6 +17,10 @@ const os = vi.hoisted(() => ({
   held: [] as Array<() => void>,
   syncError: undefined as Error | undefined,
   writeError: undefined as Error | undefined,
+  /** Descriptors opened with `O_DSYNC`; the writes through them; and the error of the next ones, one each. */
+  durableFds: new Set<number>(),
+  durableWrites: 0,
+  durableErrors: [] as Error[],
   /** Most bytes that one call moves. */
   shortest: Number.POSITIVE_INFINITY,
 }))
@@ -25,6 +29,14 @@ vi.mock('node:fs', async (original) => {
   const real = await original<typeof import('node:fs')>()
   return {
     ...real,
+    open(path: string, flags: number, ...rest: unknown[]) {
+      const settle = rest.pop() as (error: Error | null, fd: number) => void
+      real.open(path, flags, rest[0] as number | undefined, (error, fd) => {
+        if (error === null && (flags & real.constants.O_DSYNC) !== 0) os.durableFds.add(fd)
+        else os.durableFds.delete(fd)
+        settle(error, fd)
+      })
+    },
     fdatasync(fd: number, settle: Settle) {
       os.syncs += 1
       const go = (): void => (os.syncError ? settle(os.syncError) : real.fdatasync(fd, settle))
@@ -35,7 +47,9 @@ vi.mock('node:fs', async (original) => {
       real.read(fd, target, offset, Math.min(length, os.shortest), position, settle)
     },
     write(fd: number, source: Uint8Array, offset: number, length: number, position: number, settle: Settle) {
-      if (os.writeError) settle(os.writeError)
+      const error = os.durableFds.has(fd) ? os.durableErrors.shift() : undefined
+      if (os.durableFds.has(fd)) os.durableWrites += 1
+      if (os.writeError ?? error) settle(os.writeError ?? error!)
       else real.write(fd, source, offset, Math.min(length, os.shortest), position, settle)
     },
     writev(fd: number, parts: Uint8Array[], position: number, settle: Settle) {
@@ -54,6 +68,7 @@ describe('FileDevice', () => {
     folder = await mkdtemp(join(tmpdir(), 'hither-file-device-'))
     path = join(folder, 'ssd0')
     Object.assign(os, { syncs: 0, holdSyncs: false, held: [], syncError: undefined, writeError: undefined })
+    Object.assign(os, { durableWrites: 0, durableErrors: [] })
     os.shortest = Number.POSITIVE_INFINITY
   })
   afterEach(() => rm(folder, { recursive: true }))
@@ -164,6 +179,81 @@ describe('FileDevice', () => {
     await device.close()
   })
 
+  it.runIf(process.platform === 'linux')('writes durably in one call', async () => {
+    const device = await create()
+    await device.sync()
+    await device.writeDurably(0, pattern(10, 1))
+    await device.writeDurably(10, [pattern(10, 2)])
+    expect([os.durableWrites, os.syncs]).toEqual([2, 1])
+    // Nothing is left to make durable.
+    await device.sync()
+    expect(os.syncs).toBe(1)
+    await device.close()
+  })
+
+  it.runIf(process.platform === 'linux')(
+    'writes more than two at a time with a shared fdatasync',
+    async () => {
+      const device = await create()
+      const bytes = Array.from({ length: 10 }, (_, index) => pattern(100, index))
+      await Promise.all(bytes.map((each, index) => device.writeDurably(index * 100, each)))
+      expect(os.durableWrites).toBe(2)
+      expect(os.syncs).toBeGreaterThanOrEqual(1)
+      expect(os.syncs).toBeLessThan(8)
+      const target = new Uint8Array(1000)
+      await device.read(0, target)
+      expectBytes(target, Buffer.concat(bytes))
+      await device.close()
+    },
+  )
+
+  it('writes and syncs where O_DSYNC does not reach the medium', async () => {
+    const platform = Object.getOwnPropertyDescriptor(process, 'platform')!
+    Object.defineProperty(process, 'platform', { value: 'darwin' })
+    const device = await create().finally(() => Object.defineProperty(process, 'platform', platform))
+    await device.sync()
+    await device.writeDurably(0, pattern(10, 1))
+    expect([os.durableWrites, os.syncs]).toEqual([0, 2])
+    await device.close()
+  })
+
+  it.runIf(process.platform === 'linux')(
+    'is dead after a failed durable write, as after a failed sync',
+    async () => {
+      const device = await create()
+      os.durableErrors.push(Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }))
+      expect(await codeOfFailure(device.writeDurably(0, pattern(10, 1)))).toBe('DEVICE_FAILED')
+      expect(await codeOfFailure(device.writeDurably(0, pattern(10, 1)))).toBe('DEVICE_FAILED')
+      expect(await codeOfFailure(device.write(0, pattern(10, 1)))).toBe('DEVICE_FAILED')
+      expect(await codeOfFailure(device.sync())).toBe('DEVICE_FAILED')
+      expect(await codeOfFailure(device.read(0, new Uint8Array(1)))).toBe('DEVICE_FAILED')
+      expect(os.syncs).toBe(0)
+      await device.close()
+    },
+  )
+
+  it.runIf(process.platform === 'linux')('asks in two steps whose ENOSPC a durable write met', async () => {
+    const full = Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' })
+    const device = await create()
+    // Of the write, the second time, too.
+    os.writeError = full
+    expect(await codeOfFailure(device.writeDurably(0, pattern(10, 1)))).toBe('DEVICE_FULL')
+    os.writeError = undefined
+    // Of the write, but there is room again.
+    os.durableErrors.push(full)
+    await device.writeDurably(0, pattern(10, 2))
+    expect(os.syncs).toBe(1)
+    const target = new Uint8Array(10)
+    await device.read(0, target)
+    expectBytes(target, pattern(10, 2))
+    // Of a page that could not be written back: the other descriptor is told, too.
+    os.durableErrors.push(full)
+    os.syncError = full
+    expect(await codeOfFailure(device.writeDurably(0, pattern(10, 3)))).toBe('DEVICE_FAILED')
+    expect(await codeOfFailure(device.write(0, pattern(10, 3)))).toBe('DEVICE_FAILED')
+    await device.close()
+  })
+
   it.each([
     ['ENOSPC', 'DEVICE_FULL'],
     ['EIO', 'DEVICE_FAILED'],
@@ -181,8 +271,11 @@ describe('FileDevice', () => {
     const device = await create()
     const writes = Array.from({ length: 10 }, (_, index) => device.write(index * 4096, pattern(4096, index)))
     const sync = device.sync()
+    const durable = Array.from({ length: 4 }, (_, index) =>
+      device.writeDurably(4096 * (10 + index), pattern(10, 1)),
+    )
     await device.close()
-    await Promise.all([...writes, sync])
+    await Promise.all([...writes, sync, ...durable])
     expectBytes(fs.readFileSync(path).subarray(9 * 4096, 10 * 4096), pattern(4096, 9))
   })
 })

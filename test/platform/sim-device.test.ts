@@ -26,7 +26,14 @@ for (const [name, model] of [
 ] as const) {
   runDeviceTests(name, async () => {
     const medium = mediumOf(model)
-    return { device: medium.open(), reopen: async () => medium.open() }
+    return {
+      device: medium.open(),
+      reopen: async () => medium.open(),
+      async powerLoss() {
+        medium.powerLoss()
+        return medium.open()
+      },
+    }
   })
 }
 

@@ -133,6 +133,19 @@ export class ChaosDevice implements BlockDevice {
   }
 
   write(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    return this.#write(offset, parts, (at) => this.#inner.write(at, parts))
+  }
+
+  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    return this.#write(offset, parts, (at) => this.#inner.writeDurably(at, parts))
+  }
+
+  /** `writeTo`: the same write, at the place that it will go to. */
+  #write(
+    offset: number,
+    parts: Uint8Array | readonly Uint8Array[],
+    writeTo: (offset: number) => Promise<void>,
+  ): Promise<void> {
     const length = partsLength(parts)
     return this.#run('write', offset, length, async () => {
       if (this.settings.full) {
@@ -148,10 +161,10 @@ export class ChaosDevice implements BlockDevice {
         const place = this.#otherPlace(offset, length)
         if (place !== undefined) {
           this.#count('misdirectedWrite', place, length)
-          return this.#writeAt(place, parts, length)
+          return this.#writeAt(place, length, writeTo)
         }
       }
-      await this.#writeAt(offset, parts, length)
+      await this.#writeAt(offset, length, writeTo)
       if (this.#strikes(this.settings.bitRot)) await this.#rot(offset, length)
     })
   }
@@ -187,8 +200,8 @@ export class ChaosDevice implements BlockDevice {
   }
 
   /** Written sectors can be read again, when the write covered them whole. */
-  async #writeAt(offset: number, parts: Uint8Array | readonly Uint8Array[], length: number): Promise<void> {
-    await this.#inner.write(offset, parts)
+  async #writeAt(offset: number, length: number, writeTo: (at: number) => Promise<void>): Promise<void> {
+    await writeTo(offset)
     for (const sector of this.#badSectors) {
       const end = Math.min(sector + this.sectorSize, this.size)
       if (sector >= offset && end <= offset + length) this.#badSectors.delete(sector)

@@ -1,8 +1,9 @@
 /**
  * A device with a write cache that forgets. Writes go to an overlay in memory; `sync` carries them to the device
- * underneath. `crash` is a power loss: of what was not synced, each sector comes through on its own or not at all, in
- * any of the versions written since the last sync, whatever the order of the writes. This object is then dead, as is
- * everything that used it; open a new one over the same device for the time after.
+ * underneath, and a durable write its own sectors only. `crash` is a power loss: of what was not synced, each sector
+ * comes through on its own or not at all, in any of the versions written since the last sync, whatever the order of the
+ * writes. This object is then dead, as is everything that used it; open a new one over the same device for the time
+ * after.
  *
  * A trim takes effect underneath at once, for the sectors wholly inside it: the contract lets trimmed space read as
  * zeros before any sync, and this way engines that trim too early are found out.
@@ -21,7 +22,7 @@ export class CrashDevice implements BlockDevice {
   readonly sectorSize: number
   readonly #inner: BlockDevice
   /** By sector: the versions written since the last sync began, oldest first. */
-  #overlay = new Map<number, Uint8Array[]>()
+  readonly #overlay = new Map<number, Uint8Array[]>()
   /** What a running sync is carrying down. */
   #flushing = new Map<number, Uint8Array[]>()
   /** Tail of the chain of everything that touches the device underneath. */
@@ -38,8 +39,8 @@ export class CrashDevice implements BlockDevice {
   }
 
   /**
-   * Power goes off in the middle of the operation after `count` more writes, syncs and trims: that one has begun, but
-   * it and everything later rejects. Call `crash` for what is then on the medium.
+   * Power goes off in the middle of the operation after `count` more writes of either kind, syncs and trims: that one
+   * has begun, but it and everything later rejects. Call `crash` for what is then on the medium.
    */
   powerOffAfter(count: number): void {
     this.#operationsLeft = count
@@ -80,7 +81,23 @@ export class CrashDevice implements BlockDevice {
   }
 
   async write(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    await this.#writeOver(offset, parts, partsLength(parts))
+  }
+
+  async writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
     const length = partsLength(parts)
+    await this.#writeOver(offset, parts, length)
+    await this.#chain(async () => {
+      this.#checkAlive()
+      await this.#carryDown(
+        Math.floor(offset / this.sectorSize),
+        Math.ceil((offset + length) / this.sectorSize),
+      )
+    })
+    this.#checkAlive()
+  }
+
+  async #writeOver(offset: number, parts: Uint8Array | readonly Uint8Array[], length: number): Promise<void> {
     this.#check(offset, length)
     const on = this.#countDown()
     const bytes = joined(parts, length)
@@ -150,9 +167,13 @@ export class CrashDevice implements BlockDevice {
     this.#cover(start, whole)
   }
 
-  async #carryDown(): Promise<void> {
-    this.#flushing = this.#overlay
-    this.#overlay = new Map()
+  /** Makes durable what is above in the sectors from `start` to before `end`: all of them, if not given. */
+  async #carryDown(start = 0, end = Number.POSITIVE_INFINITY): Promise<void> {
+    for (const [sector, versions] of this.#overlay) {
+      if (sector < start || sector >= end) continue
+      this.#flushing.set(sector, versions)
+      this.#overlay.delete(sector)
+    }
     for (const [sector, versions] of this.#flushing) {
       await this.#inner.write(sector * this.sectorSize, versions.at(-1)!)
     }

@@ -35,12 +35,12 @@ export class FaultDevice implements BlockDevice {
     this.#readsToFail = count
   }
 
-  /** The next `count` writes reject with `DEVICE_FAILED` and change nothing. */
+  /** The next `count` writes, durable or not, reject with `DEVICE_FAILED` and change nothing. */
   failNextWrites(count: number): void {
     this.#writesToFail = count
   }
 
-  /** The next `count` syncs reject with `DEVICE_FAILED`. */
+  /** The next `count` syncs and durable writes reject with `DEVICE_FAILED`; the bytes are written, and not durable. */
   failNextSyncs(count: number): void {
     this.#syncsToFail = count
   }
@@ -68,6 +68,14 @@ export class FaultDevice implements BlockDevice {
       return Promise.reject(this.#failure('write'))
     }
     return this.#pass('write', () => this.#inner.write(offset, parts))
+  }
+
+  async writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    if (this.#writesToFail === 0 && this.#syncsToFail === 0) {
+      return this.#pass('write', () => this.#inner.writeDurably(offset, parts))
+    }
+    await this.write(offset, parts)
+    return this.sync()
   }
 
   sync(): Promise<void> {

@@ -79,6 +79,11 @@ class GatedDevice implements BlockDevice {
     return this.#gate.call(() => this.#inner.write(offset, parts))
   }
 
+  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    if (this.#gate.open) return this.#gate.outcome(this.#inner.writeDurably(offset, parts))
+    return this.#gate.call(() => this.#inner.writeDurably(offset, parts))
+  }
+
   sync(): Promise<void> {
     return this.#gate.call(() => this.#inner.sync())
   }

@@ -6,10 +6,17 @@
  * last one, nothing is done; the first after an open always is, because what a killed process wrote may still be only
  * in the page cache.
  *
+ * A durable write is one system call, through a descriptor opened with `O_DSYNC`: one trip to the thread pool instead of
+ * two, and no wait for the dirty pages of others. Of several at a time only the first two go this way; the others write
+ * and share a sync, which is cheaper the more they are. So do all where there is no `O_DSYNC` that reaches the medium:
+ * that of macOS leaves the bytes in the drive's cache.
+ *
  * Failure. After a failed `fdatasync` Linux marks the lost pages clean, and the next `fdatasync` succeeds: a success
- * after a failure means nothing. So a failed sync ends this device for good; every later call rejects. ENOSPC of a
- * write (a sparse file on a full file system) is `DEVICE_FULL` and ends only that write; anything else is
- * `DEVICE_FAILED`.
+ * after a failure means nothing. So a failed sync, or durable write, ends this device for good; every later call rejects.
+ * The loss of a page is told once to each descriptor, to whichever call is the next to end there: so each carries one
+ * `fdatasync` or durable write at a time, and none can take another's bad news away. ENOSPC of a write (a sparse file on
+ * a full file system) is `DEVICE_FULL` and ends only that write; anything else is `DEVICE_FAILED`. A durable write cannot
+ * tell whose ENOSPC it was, that of the write or of the sync: it is tried once more in two steps, which can.
  *
  * `trim` does nothing: Node has no way to punch a hole in a file (`fallocate`) or to discard (`ioctl`). The range reads
  * as before, which the contract allows, and the space is used again when the engine writes there again.
@@ -22,7 +29,7 @@ import { HitherError } from '../../base/errors.ts'
 import { SECTOR_BYTES, type Tier } from '../../base/units.ts'
 import { partsLength, rangeError } from '../device-range.ts'
 import type { BlockDevice } from '../types.ts'
-import { dataSync, readFully, writeFully, writevFully } from './file-io.ts'
+import { dataSync, readFully, writeParts } from './file-io.ts'
 
 export interface FileDeviceOptions {
   readonly id: string
@@ -36,6 +43,14 @@ export interface FileDeviceOptions {
   readonly create?: boolean
 }
 
+/**
+ * Durable writes under way at a time through `O_DSYNC`. Measured, microseconds a write of 4 KiB (ext4, NVMe) by 1, 2, 4,
+ * 8, 16 and 32 writers: a write and a shared sync 552, 494, 319, 157, 101, 67; at most two through `O_DSYNC` 391, 259,
+ * 295, 162, 100, 66. With three, 4 writers take 241, but two, and a sync beside them, leave one of the four threads of
+ * Node's pool to reads.
+ */
+const DURABLE_WRITES_MAX = 2
+
 interface Medium {
   readonly fd: number
   readonly size: number
@@ -48,8 +63,11 @@ export class FileDevice implements BlockDevice {
   readonly size: number
   readonly sectorSize: number
   readonly #fd: number
+  /** Opened with `O_DSYNC`, none where that is of no use; and those of them that no write uses now. */
+  readonly #durableFds: readonly number[]
+  readonly #idleDurableFds: number[]
   readonly #path: string
-  /** Why every call rejects from now on: closed, or a sync failed. */
+  /** Why every call rejects from now on: closed, or a sync or durable write failed. */
   #ended: HitherError | undefined
   #underWay = 0
   #onIdle: (() => void) | undefined
@@ -63,9 +81,16 @@ export class FileDevice implements BlockDevice {
   #nextSync: Promise<void> | undefined
   #startNextSync: (() => void) | undefined
 
-  private constructor(path: string, options: FileDeviceOptions, medium: Medium) {
+  private constructor(
+    path: string,
+    options: FileDeviceOptions,
+    medium: Medium,
+    durableFds: readonly number[],
+  ) {
     this.#path = path
     this.#fd = medium.fd
+    this.#durableFds = durableFds
+    this.#idleDurableFds = [...durableFds]
     this.id = options.id
     this.tier = options.tier
     this.size = medium.size
@@ -78,7 +103,8 @@ export class FileDevice implements BlockDevice {
    * elsewhere), `DEVICE_FULL`.
    */
   static async open(path: string, options: FileDeviceOptions): Promise<FileDevice> {
-    return new FileDevice(path, options, await openMedium(path, options))
+    const medium = await openMedium(path, options)
+    return new FileDevice(path, options, medium, await openDurable(path, options, medium.fd))
   }
 
   read(offset: number, target: Uint8Array): Promise<void> {
@@ -99,23 +125,58 @@ export class FileDevice implements BlockDevice {
     const length = partsLength(parts)
     const refusal = this.#ended ?? rangeError(this, offset, length)
     if (refusal) return Promise.reject(refusal)
+    return length === 0 ? Promise.resolve() : this.#write(offset, parts)
+  }
+
+  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    const length = partsLength(parts)
+    const refusal = this.#ended ?? rangeError(this, offset, length)
+    if (refusal) return Promise.reject(refusal)
     if (length === 0) return Promise.resolve()
+    const fd = this.#idleDurableFds.pop()
+    return fd === undefined ? this.#writeThenSync(offset, parts) : this.#writeThrough(fd, offset, parts)
+  }
+
+  sync(): Promise<void> {
+    return this.#ended ? Promise.reject(this.#ended) : this.#shareSync()
+  }
+
+  #write(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
     this.#underWay += 1
     return new Promise((resolve, reject) => {
-      const settle = (error: Error | null): void => {
+      writeParts(this.#fd, offset, parts, (error) => {
         this.#written += 1
         this.#endIo()
         if (error) reject(this.#failure('write', error))
         else resolve()
-      }
-      if (parts instanceof Uint8Array) writeFully(this.#fd, offset, parts, settle)
-      else if (parts.length === 1) writeFully(this.#fd, offset, parts[0]!, settle)
-      else writevFully(this.#fd, offset, parts, settle)
+      })
     })
   }
 
-  sync(): Promise<void> {
-    if (this.#ended) return Promise.reject(this.#ended)
+  #writeThrough(fd: number, offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    this.#underWay += 1
+    return new Promise((resolve, reject) => {
+      writeParts(fd, offset, parts, (error) => {
+        this.#idleDurableFds.push(fd)
+        if (!error) resolve()
+        else if (isFull(error)) this.#writeThenSync(offset, parts).then(resolve, reject)
+        else reject(this.#endWith(error))
+        this.#endIo()
+      })
+    })
+  }
+
+  async #writeThenSync(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    this.#underWay += 1
+    try {
+      await this.#write(offset, parts)
+      await this.#shareSync()
+    } finally {
+      this.#endIo()
+    }
+  }
+
+  #shareSync(): Promise<void> {
     if (this.#nextSync) return this.#nextSync
     // A running sync may fail yet, and then nothing that it should cover is durable: wait for it, also with nothing new.
     if (!this.#syncRunning && this.#synced === this.#written) return Promise.resolve()
@@ -145,7 +206,7 @@ export class FileDevice implements BlockDevice {
         this.#onIdle = resolve
       })
     }
-    await closeFd(this.#fd)
+    for (const fd of [this.#fd, ...this.#durableFds]) await closeFd(fd)
   }
 
   #runSync(resolve: () => void, reject: (error: HitherError) => void): void {
@@ -156,13 +217,7 @@ export class FileDevice implements BlockDevice {
     const settle = (error: Error | null): void => {
       this.#syncRunning = false
       if (error) {
-        this.#syncFailure ??= new HitherError(
-          'DEVICE_FAILED',
-          `device ${this.id} (${this.#path}) could not make its writes durable, and is not trusted any more: ${error.message}`,
-          { cause: error },
-        )
-        this.#ended = this.#syncFailure
-        reject(this.#syncFailure)
+        reject(this.#endWith(error))
       } else {
         this.#synced = covered
         resolve()
@@ -172,6 +227,17 @@ export class FileDevice implements BlockDevice {
     }
     if (this.#syncFailure) settle(this.#syncFailure)
     else dataSync(this.#fd, settle)
+  }
+
+  /** Something may not be durable that should be. */
+  #endWith(error: Error): HitherError {
+    this.#syncFailure ??= new HitherError(
+      'DEVICE_FAILED',
+      `device ${this.id} (${this.#path}) could not make its writes durable, and is not trusted any more: ${error.message}`,
+      { cause: error },
+    )
+    this.#ended = this.#syncFailure
+    return this.#syncFailure
   }
 
   #endIo(): void {
@@ -238,6 +304,21 @@ async function openMedium(path: string, options: FileDeviceOptions): Promise<Med
   } catch (error) {
     await closeFd(fd).catch(() => undefined)
     throw error instanceof HitherError ? error : openFailure(path, options, error as NodeJS.ErrnoException)
+  }
+}
+
+/** The descriptors for durable writes, on what `fd` has open, which is closed when this rejects. */
+async function openDurable(path: string, options: FileDeviceOptions, fd: number): Promise<number[]> {
+  if (process.platform !== 'linux') return []
+  const opened: number[] = []
+  try {
+    while (opened.length < DURABLE_WRITES_MAX) {
+      opened.push(await openFd(path, constants.O_RDWR | constants.O_DSYNC))
+    }
+    return opened
+  } catch (error) {
+    for (const each of [fd, ...opened]) await closeFd(each).catch(() => undefined)
+    throw openFailure(path, options, error as NodeJS.ErrnoException)
   }
 }
 

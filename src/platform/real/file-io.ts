@@ -27,8 +27,20 @@ export function readFully(fd: number, position: number, target: Uint8Array, sett
   next()
 }
 
+/** Writes the parts, one after the other, from `position`. */
+export function writeParts(
+  fd: number,
+  position: number,
+  parts: Uint8Array | readonly Uint8Array[],
+  settle: Settle,
+): void {
+  if (parts instanceof Uint8Array) writeFully(fd, position, parts, settle)
+  else if (parts.length === 1) writeFully(fd, position, parts[0]!, settle)
+  else writevFully(fd, position, parts, settle)
+}
+
 /** Writes all of `source` at `position`. */
-export function writeFully(fd: number, position: number, source: Uint8Array, settle: Settle): void {
+function writeFully(fd: number, position: number, source: Uint8Array, settle: Settle): void {
   let done = 0
   const next = (): void => {
     const length = Math.min(source.length - done, CALL_BYTES_MAX)
@@ -43,13 +55,8 @@ export function writeFully(fd: number, position: number, source: Uint8Array, set
   next()
 }
 
-/** Writes all parts, one after the other, from `position`: one `writev` per 1,024 parts. */
-export function writevFully(
-  fd: number,
-  position: number,
-  parts: readonly Uint8Array[],
-  settle: Settle,
-): void {
+/** One `writev` per 1,024 parts. */
+function writevFully(fd: number, position: number, parts: readonly Uint8Array[], settle: Settle): void {
   let part = 0
   /** Bytes of `parts[part]` already written: not zero only after a short write. */
   let within = 0

@@ -26,6 +26,10 @@ export class KeptDevice implements BlockDevice {
     return this.#closed ? this.#refusal() : this.#inner.write(offset, parts)
   }
 
+  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    return this.#closed ? this.#refusal() : this.#inner.writeDurably(offset, parts)
+  }
+
   sync(): Promise<void> {
     return this.#closed ? this.#refusal() : this.#inner.sync()
   }

@@ -70,6 +70,10 @@ export class MemoryDevice implements BlockDevice {
     return Promise.resolve()
   }
 
+  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    return this.write(offset, parts)
+  }
+
   sync(): Promise<void> {
     const refusal = this.#refusal(0, 0)
     return refusal ? Promise.reject(refusal) : Promise.resolve()

@@ -3,7 +3,8 @@
  *
  * The store holds the newest content, sparse, in chunks. Beside it, an undo log holds what the writes since the last
  * sync replaced: one copy of the old bytes for each write, none where nothing had been written. So a write costs two
- * copies, a sync drops the log, and only a power loss looks at single sectors.
+ * copies, a sync drops the log, and only a power loss looks at single sectors. A write that is durable on its own stays in
+ * the log behind older ones that are not: it ends what they could have left in its sectors.
  *
  * A power loss decides on each un-synced write: lost, kept, or torn (each sector on its own). Of the versions of a
  * sector that came through, any may be the last to reach the medium, whatever the order of the writes. A trim is a write
@@ -28,6 +29,8 @@ interface Undo {
   readonly length: number
   /** `undefined`: zeros. */
   readonly old: Uint8Array | undefined
+  /** What it wrote cannot be undone. */
+  readonly durable: boolean
 }
 
 /** What a power loss knows about a sector while it goes through the log, oldest write first. */
@@ -38,6 +41,9 @@ interface Fate {
   /** Strength of the newest write seen; its content is what the next one replaced, or what is in the store. */
   newest: number
 }
+
+/** Strength of a write that is durable: it beats all before it, and any that comes through after it beats it. */
+const DURABLE = Number.POSITIVE_INFINITY
 
 export class CachedSectors {
   readonly #size: number
@@ -64,7 +70,7 @@ export class CachedSectors {
     return this.#chunks.size * CHUNK_BYTES
   }
 
-  /** Bytes that a power loss could undo now. */
+  /** Bytes of the writes that a power loss could undo now, and of the durable ones behind them. */
   get unsyncedBytes(): number {
     return this.#logBytes
   }
@@ -80,10 +86,10 @@ export class CachedSectors {
     }
   }
 
-  /** Writes the parts, `length` bytes in all, one after the other. */
-  write(offset: number, parts: readonly Uint8Array[], length: number): void {
+  /** Writes the parts, `length` bytes in all, one after the other; durable at once, or when a sync hardens it. */
+  write(offset: number, parts: readonly Uint8Array[], length: number, durable: boolean): void {
     if (length === 0) return
-    this.#remember(offset, length)
+    if (!durable || this.#log.length > 0) this.#remember(offset, length, durable)
     let position = offset
     for (const part of parts) {
       this.#put(position, part)
@@ -97,7 +103,7 @@ export class CachedSectors {
     const start = alignUp(offset, this.#sectorSize)
     const end = alignDown(offset + length, this.#sectorSize)
     if (start >= end) return
-    this.#remember(start, end - start)
+    this.#remember(start, end - start, false)
     this.#clear(start, end - start)
     this.#writeBack()
   }
@@ -131,7 +137,7 @@ export class CachedSectors {
     for (const undo of this.#log) {
       if (undo.write !== write) {
         write = undo.write
-        draw = drawOf(random)
+        draw = undo.durable ? durable : drawOf(random)
       }
       for (let at = 0; at < undo.length; at += this.#sectorSize) {
         const sector = (undo.offset + at) / this.#sectorSize
@@ -143,7 +149,7 @@ export class CachedSectors {
         }
         if (fate.newest > fate.strength) {
           fate.survivor = old
-          fate.strength = fate.newest
+          fate.strength = fate.newest === DURABLE ? 0 : fate.newest
         }
         fate.newest = draw()
       }
@@ -152,7 +158,7 @@ export class CachedSectors {
   }
 
   /** Logs what the range holds, in whole sectors. */
-  #remember(offset: number, length: number): void {
+  #remember(offset: number, length: number, durable: boolean): void {
     const end = Math.min(alignUp(offset + length, this.#sectorSize), this.#size)
     const write = this.#writes++
     for (let position = alignDown(offset, this.#sectorSize); position < end; ) {
@@ -160,7 +166,7 @@ export class CachedSectors {
       const run = Math.min(CHUNK_BYTES - start, end - position)
       const chunk = this.#chunks.get((position - start) / CHUNK_BYTES)
       const old = chunk && this.#old.push(chunk.subarray(start, start + run))
-      this.#log.push({ write, offset: position, length: run, old })
+      this.#log.push({ write, offset: position, length: run, old, durable })
       this.#logBytes += run
       position += run
     }
@@ -175,9 +181,11 @@ export class CachedSectors {
     this.#settle(count)
   }
 
-  /** The oldest `count` records cannot be undone any more. */
-  #settle(count: number): void {
-    if (count <= 0) return
+  /** The `oldest` records cannot be undone any more. Durable ones right behind them have nothing to end then. */
+  #settle(oldest: number): void {
+    if (oldest <= 0) return
+    let count = oldest
+    while (this.#log[count]?.durable) count++
     for (const undo of this.#log.splice(0, count)) {
       this.#logBytes -= undo.length
       if (undo.old) this.#old.drop()
@@ -228,4 +236,8 @@ function drawOf(random: Random): () => number {
 
 function lost(): number {
   return 0
+}
+
+function durable(): number {
+  return DURABLE
 }

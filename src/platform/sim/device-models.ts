@@ -46,7 +46,7 @@ export interface DeviceModel {
   readonly seek?: Seek
 }
 
-export type DeviceOperation = 'read' | 'write' | 'sync' | 'trim'
+export type DeviceOperation = 'read' | 'write' | 'durable write' | 'sync' | 'trim'
 
 /** Some numbers of a model; the others stay. */
 export type ModelOverride = {
@@ -120,15 +120,18 @@ export function accessMs(
   if (operation === 'sync') return drawLatency(model.syncMs, random)
   const overhead = drawLatency(operation === 'read' ? model.readMs : model.writeMs, random)
   // A trim changes tables, not the platter.
-  return operation === 'trim'
-    ? overhead
-    : overhead + seekMs(model.seek, Math.abs(offset - lastOffset), random)
+  if (operation === 'trim') return overhead
+  const access = overhead + seekMs(model.seek, Math.abs(offset - lastOffset), random)
+  // A durable write waits for its flush, too. What it spares is a call, for which the model has no time.
+  return operation === 'durable write' ? access + drawLatency(model.syncMs, random) : access
 }
 
 /** Milliseconds for which so many bytes take the whole bandwidth. */
 export function transferMs(model: DeviceModel, operation: DeviceOperation, length: number): number {
   if (operation === 'read') return (length / model.readBytesPerSecond) * 1000
-  if (operation === 'write') return (length / model.writeBytesPerSecond) * 1000
+  if (operation === 'write' || operation === 'durable write') {
+    return (length / model.writeBytesPerSecond) * 1000
+  }
   return 0
 }
 

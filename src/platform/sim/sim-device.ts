@@ -5,9 +5,10 @@
  *
  * Times come from a model: `queueDepth` operations are served at once, first come first served, and share one
  * bandwidth: each waits for a free place, then takes its access time and its share of the transfers. A read or write happens
- * in one instant, at its end; a power loss before that finds a write begun, and any of its sectors written.
+ * in one instant, at its end; a power loss before that finds a write begun, durable or not, and any of its sectors written.
  *
- * A flush that runs covers the writes that had ended when it began. Callers that come meanwhile share the next one.
+ * A flush that runs covers the writes that had ended when it began. Callers that come meanwhile share the next one. A
+ * durable write takes as long as a write and a flush, and hardens no other.
  */
 import { HitherError } from '../../base/errors.ts'
 import { SECTOR_BYTES, type Tier } from '../../base/units.ts'
@@ -129,8 +130,14 @@ export class SimMedium {
   }
 
   write(offset: number, parts: readonly Uint8Array[], length: number): Promise<void> {
-    const cover = (): void => this.#sectors.write(offset, parts, length)
+    const cover = (): void => this.#sectors.write(offset, parts, length, false)
     return this.#serve('write', offset, length, cover, cover)
+  }
+
+  writeDurably(offset: number, parts: readonly Uint8Array[], length: number): Promise<void> {
+    const harden = (): void => this.#sectors.write(offset, parts, length, true)
+    const cover = (): void => this.#sectors.write(offset, parts, length, false)
+    return this.#serve('durable write', offset, length, harden, cover)
   }
 
   trim(offset: number, length: number): Promise<void> {
@@ -203,7 +210,7 @@ export class SimMedium {
     for (let other = 1; other < freeAt.length; other++) if (freeAt[other]! < freeAt[place]!) place = other
     const start = Math.max(this.#loop.now, freeAt[place]!)
     let end = start + accessMs(this.#model, operation, offset, this.#lastOffset, this.#random)
-    if (operation === 'read' || operation === 'write') {
+    if (operation !== 'sync' && operation !== 'trim') {
       const transfer = transferMs(this.#model, operation, length)
       // Booked from the start on, not from the first byte: else one slow access would hold up all that come after it.
       this.#bandwidthFreeAt = Math.max(start, this.#bandwidthFreeAt) + transfer
@@ -244,6 +251,13 @@ class SimDevice implements BlockDevice {
     const length = partsLength(parts)
     return this.#run(offset, length, () =>
       this.#medium.write(offset, parts instanceof Uint8Array ? [parts] : parts, length),
+    )
+  }
+
+  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    const length = partsLength(parts)
+    return this.#run(offset, length, () =>
+      this.#medium.writeDurably(offset, parts instanceof Uint8Array ? [parts] : parts, length),
     )
   }
 

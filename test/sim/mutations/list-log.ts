@@ -7,9 +7,18 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
     name: 'append-unsynced',
     breaks: 'acknowledged means durable on all copies: a copy answers before its device has synced',
     file: 'extent-store/append.ts',
-    find: 'if (request.sync) await copy.device.sync()',
-    replace: 'if (request.sync) copy.device.sync().catch(() => {})',
+    find: 'await copy.device.writeDurably(copy.placement, request.offset, request.parts)',
+    replace:
+      'await copy.device.write(copy.placement, request.offset, request.parts)\n      copy.device.sync().catch(() => {})',
     given: [SLOW_SYNC],
+    runs: { scenario: 'crashes' },
+  },
+  {
+    name: 'durable-write-unsynced',
+    breaks: 'a durable append is durable when it resolves: it is written like any other',
+    file: 'extent-store/store-device.ts',
+    find: 'await this.#device.writeDurably(at, piece)',
+    replace: 'await this.#device.write(at, piece)',
     runs: { scenario: 'crashes' },
   },
   {
