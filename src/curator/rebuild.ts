@@ -182,8 +182,20 @@ export class Rebuild {
       return { ...record, copies }
     })
     const listed = after?.copies.some((copy) => copy.node === target) === true
+    if (listed && (await stores.of(target).copyInfo(egroup))?.kind !== 'full') {
+      await this.unlist(egroup, target)
+      return false
+    }
     await this.discard(egroup, listed ? dropped.map((copy) => copy.node) : [target])
     return listed
+  }
+
+  /** The target started anew between the pull and the listing, and dropped what nobody listed (cvm/reconcile.ts). */
+  private async unlist(egroup: EgroupId, target: NodeId): Promise<void> {
+    await this.context.directory.update(egroup, (record) => {
+      const copies = record.copies.filter((copy) => copy.node !== target)
+      return copies.length === 0 ? undefined : { ...record, copies }
+    })
   }
 
   /** Step 3, for a record that has RF copies that count. */

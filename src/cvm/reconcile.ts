@@ -7,6 +7,9 @@
  *   on a device, not in the directory    → garbage of an earlier life: dropped
  *   on a device, this node not listed    → it was dropped while the node was away: kept as nothing, dropped
  * A record that is still open belongs to its stream's owner, or to the one who takes over: left alone.
+ *
+ * A copy that was made before this CVM died may be about to be listed by whoever had asked for it. It goes all the same, since
+ * a full cluster needs its space: whoever lists a copy makes sure afterwards that it is still there.
  */
 import type { EgroupId, NodeId } from '../base/units.ts'
 import type { EgroupRecord } from '../cluster/records.ts'
@@ -19,9 +22,7 @@ export interface ReconcileReport {
   sealedCopies: number
 }
 
-/**
- * `dropUnlisted`: only at the start, when nobody can be about to list a new copy of ours.
- */
+/** `dropUnlisted`: only at the start, when no call that makes a copy here is under way. */
 export async function reconcile(
   node: NodeId,
   store: ExtentStore,

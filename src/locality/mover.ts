@@ -3,7 +3,8 @@
  *
  *   1. make the new copy, whole and durable,
  *   2. one compare-and-set of the directory, against the record that was seen before 1,
- *   3. give the old copy up.
+ *   3. when the new copy is still there, give the old one up; else undo 2. (Its node may have started anew between 1 and 2,
+ *      and dropped what nobody listed.)
  * A crash, or a change of the record, between 1 and 2 leaves a copy that no record lists: garbage, dropped here or by
  * the Curator. Between 2 and 3 the same of the old copy. RF copies are listed at every moment. Readers under way find
  * the old copy gone, look the directory up again, and go to the new one.
@@ -170,6 +171,14 @@ export class Mover {
         await stores.of(added.node).dropCopy(egroup)
       }
       throw new HitherError('CONFLICT', `egroup ${egroup} was changed by somebody else while it moved`)
+    }
+    if ((await stores.of(added.node).copyInfo(egroup))?.kind !== 'full') {
+      await directory.update(egroup, (record) => {
+        if (!record.copies.some((copy) => copy.node === added.node)) return undefined
+        const others = record.copies.filter((copy) => copy.node !== added.node && copy.node !== from)
+        return { ...record, copies: [...others, ...listed.filter((copy) => copy.node === from)] }
+      })
+      throw new HitherError('CONFLICT', `${added.node} lost its copy of egroup ${egroup} while it moved`)
     }
     // A copy that nobody lists any more is garbage: when this fails, its node finds out by itself.
     await stores

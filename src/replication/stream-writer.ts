@@ -259,7 +259,7 @@ export class StreamWriter {
     this.ahead.catch(() => {})
   }
 
-  /** Makes copies on the chosen nodes, then puts the egroup into the directory. */
+  /** Makes copies on the chosen nodes, puts the egroup into the directory, and makes sure that the copies are still there. */
   private async open(bad: ReadonlySet<NodeId>, use: SpaceUse, roomBytes: number): Promise<OpenEgroup> {
     const avoid = new Set(bad)
     let lastError: unknown
@@ -310,7 +310,11 @@ export class StreamWriter {
           throw error
         }
         group.listed = true
-        return group
+        const lost = await this.lostBeforeListed(group)
+        if (lost.length === 0) return group
+        await this.sealOnFailure(group, lost)
+        lastError = new HitherError('NO_REPLICAS', `${lost.join(', ')} lost a new copy of egroup ${egroup}`)
+        continue
       }
       for (const [i, target] of targets.entries()) {
         const result = results[i]!
@@ -326,6 +330,16 @@ export class StreamWriter {
       }
     }
     throw lastError
+  }
+
+  /** Nodes that started anew after they had made their copy, and dropped it since nobody listed it (cvm/reconcile.ts). */
+  private async lostBeforeListed({ egroup, nodes }: OpenEgroup): Promise<NodeId[]> {
+    const infos = await Promise.allSettled(nodes.map((node) => this.deps.stores.of(node).copyInfo(egroup)))
+    // Of one that does not answer, the append will find out.
+    return nodes.filter((_, i) => {
+      const info = infos[i]!
+      return info.status === 'fulfilled' && info.value === undefined
+    })
   }
 
   /** Returns the nodes that did not acknowledge. Throws when the stream belongs to another CVM. */

@@ -5,6 +5,7 @@
 import { describe, expect, test } from 'vitest'
 import type { EgroupRecord } from '../../src/cluster/records.ts'
 import type { ExtentStore } from '../../src/extent-store/extent-store.ts'
+import type { CopyInfo } from '../../src/extent-store/types.ts'
 import { Mover, type MoverDeps } from '../../src/locality/mover.ts'
 import type { Directory } from '../../src/replication/directory.ts'
 import type { NodeStore, NodeStores } from '../../src/replication/node-store.ts'
@@ -23,8 +24,9 @@ const RECORD: EgroupRecord = {
 }
 
 /** A mover in a world where the directory has become `now` while the copy was made. */
-function moverWhen(now: EgroupRecord | undefined, isReplaced: boolean) {
+function moverWhen(now: EgroupRecord | undefined, isReplaced: boolean, isThere = true) {
   const calls: string[] = []
+  const updated: EgroupRecord[] = []
   const storeOf = (node: string) =>
     ({
       node,
@@ -32,6 +34,7 @@ function moverWhen(now: EgroupRecord | undefined, isReplaced: boolean) {
         calls.push(`pull to ${node}`)
         return { bytes: 4096 }
       },
+      copyInfo: async () => (isThere ? { egroup: 9, kind: 'full' } : undefined) as CopyInfo | undefined,
       dropCopy: async () => void calls.push(`drop on ${node}`),
       dropPartial: async () => void calls.push(`drop if partial on ${node}`),
     }) as Partial<NodeStore> as NodeStore
@@ -39,6 +42,11 @@ function moverWhen(now: EgroupRecord | undefined, isReplaced: boolean) {
     get: () => ({ value: RECORD, revision: 5 }),
     refresh: async () => (now === undefined ? undefined : { value: now, revision: 6 }),
     replace: async () => isReplaced,
+    update: async (_, change) => {
+      const after = change(now!)
+      if (after !== undefined) updated.push(after)
+      return after
+    },
   }
   const deps: MoverDeps = {
     stores: { self: 'node-1', of: storeOf } satisfies NodeStores,
@@ -49,7 +57,7 @@ function moverWhen(now: EgroupRecord | undefined, isReplaced: boolean) {
       MoverDeps['clock']
     > as MoverDeps['clock'],
   }
-  return { mover: new Mover(deps), calls }
+  return { mover: new Mover(deps), calls, updated }
 }
 
 const EVICT = { type: 'evict', egroup: 9, from: 'node-2', to: 'node-3', toTier: 'hdd', bytes: 4096 } as const
@@ -72,6 +80,14 @@ describe('evicting', () => {
     const { mover, calls } = moverWhen(listed, false)
     await expect(mover.run(EVICT)).rejects.toMatchObject({ code: 'CONFLICT' })
     expect(calls).toEqual(['pull to node-3'])
+  })
+
+  test('a copy that was lost before it was listed is taken out again, and the old one stays', async () => {
+    const moved = { ...RECORD, copies: [RECORD.copies[0]!, { node: 'node-3', tier: 'hdd' as const }] }
+    const { mover, calls, updated } = moverWhen(moved, true, false)
+    await expect(mover.run(EVICT)).rejects.toMatchObject({ code: 'CONFLICT' })
+    expect(calls).toEqual(['pull to node-3'])
+    expect(updated).toEqual([RECORD])
   })
 
   test('an egroup that is gone leaves nothing behind', async () => {
