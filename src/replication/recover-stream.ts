@@ -7,8 +7,9 @@
  *   2. the longest valid prefix wins. Every acknowledged frame is on every listed copy, so any one reachable copy
  *      has them all; a longer copy merely has frames that were never acknowledged, which may be kept;
  *   3. the missing tail is copied to the shorter ones (a prefix of the same bytes: one writer per generation);
- *   4. the directory seals it at that length with the copies that have it. Unreachable copies are dropped from the
- *      directory: when they come back they are garbage, and the rebuild restores RF from the others.
+ *   4. the directory seals it at that length with the copies that have it. Copies that are unreachable, or cannot be
+ *      sealed, are dropped from the directory: when they come back they are garbage, and the rebuild restores RF from
+ *      the others.
  * A crash in between repeats the whole: every step is idempotent, and the next taker has a higher generation.
  *
  * No reachable copy: `DATA_UNAVAILABLE` (retryable), and nothing is changed. An egroup is listed only once all its copies
@@ -89,6 +90,7 @@ async function sealOpenEgroup(
   const length = Math.min(EGROUP_BYTES, Math.max(0, ...lengths.values()))
   const longest = [...lengths].find(([, own]) => own === length)?.[0]
   const good: NodeId[] = []
+  const failures: unknown[] = []
   await Promise.all(
     [...lengths].map(async ([node, own]) => {
       try {
@@ -96,10 +98,11 @@ async function sealOpenEgroup(
         await deps.stores.of(node).seal(egroup, generation, length)
         good.push(node)
       } catch (error) {
-        if (node === longest) throw error
+        failures.push(error)
       }
     }),
   )
+  if (good.length === 0 && failures.length > 0) throw unsealed(egroup, failures)
   const sealed = await deps.directory.update(
     egroup,
     (current) => ({
@@ -113,6 +116,16 @@ async function sealOpenEgroup(
   )
   if (sealed === undefined) throw new HitherError('INTERNAL', `egroup ${egroup} vanished during takeover`)
   return sealed
+}
+
+/** Why no copy could be sealed. What only lacks room for a moment may be tried again. */
+function unsealed(egroup: EgroupId, failures: readonly unknown[]): unknown {
+  const isFull = (error: unknown): boolean => codeOf(error) === 'DEVICE_FULL' || codeOf(error) === 'NO_SPACE'
+  const other = failures.find((error) => !isFull(error))
+  if (other !== undefined) return other
+  return new HitherError('DATA_UNAVAILABLE', `no node has room to seal egroup ${egroup}`, {
+    cause: failures[0],
+  })
 }
 
 async function copyTail(

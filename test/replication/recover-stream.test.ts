@@ -23,8 +23,15 @@ const OPEN: EgroupRecord = {
   ],
 }
 
-/** A takeover when the two nodes answer a fence so: with an error's code, or the length of their copy. */
-async function takeOver(answers: readonly [ErrorCode | number, ErrorCode | number], isDeleted = false) {
+/**
+ * A takeover when the two nodes answer a fence so: with an error's code, or the length of their copy; and a seal with an
+ * error's code, where there is one.
+ */
+async function takeOver(
+  answers: readonly [ErrorCode | number, ErrorCode | number],
+  isDeleted = false,
+  seals: readonly [(ErrorCode | undefined)?, ErrorCode?] = [],
+) {
   let record = OPEN
   const directory = {
     ofStream: async () => [{ egroup: 1, entry: { value: record, revision: 1 } }],
@@ -34,13 +41,17 @@ async function takeOver(answers: readonly [ErrorCode | number, ErrorCode | numbe
     },
   } as unknown as Directory
   const store = (node: string) => {
-    const answer = answers[node === 'node-1' ? 0 : 1]
+    const i = node === 'node-1' ? 0 : 1
+    const answer = answers[i]
+    const sealFailure = seals[i]
     return {
       fence: async () => {
         if (typeof answer === 'string') throw new HitherError(answer, node)
         return { length: answer, state: 'open' }
       },
-      seal: async () => {},
+      seal: async () => {
+        if (sealFailure !== undefined) throw new HitherError(sealFailure, node)
+      },
     } as unknown as NodeStore
   }
   const stores: NodeStores = { self: 'node-3', of: store }
@@ -76,4 +87,21 @@ test('what is lost of the log of a deleted vDisk keeps nobody from taking it awa
   const { code, record } = await takeOver(['COPY_MISSING', 'COPY_MISSING'], true)
   expect(code).toBeUndefined()
   expect(record).toMatchObject({ state: 'sealed', length: 0, copies: [] })
+})
+
+test('a copy that cannot be sealed is dropped, also when it is the longest, if another has as much', async () => {
+  for (const seals of [['DEVICE_FULL'], [undefined, 'DEVICE_FAILED']] as const) {
+    const { code, record } = await takeOver([4096, 4096], false, seals)
+    expect(code).toBeUndefined()
+    const left = seals[0] === undefined ? 'node-1' : 'node-2'
+    expect(record).toMatchObject({ state: 'sealed', length: 4096, copies: [{ node: left }] })
+    expect(record.copies).toHaveLength(1)
+  }
+})
+
+test('when no copy can be sealed nothing changes; for want of room it may be tried again', async () => {
+  const full = await takeOver([4096, 4096], false, ['DEVICE_FULL', 'NO_SPACE'])
+  expect(full).toEqual({ code: 'DATA_UNAVAILABLE', record: OPEN })
+  const failed = await takeOver([4096, 4096], false, ['DEVICE_FULL', 'DEVICE_FAILED'])
+  expect(failed).toEqual({ code: 'DEVICE_FAILED', record: OPEN })
 })
