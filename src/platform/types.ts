@@ -152,8 +152,8 @@ export interface PackedSlices {
 /** Compresses the slices of large writes on more threads than the one that calls. */
 export interface SlicePacker {
   /**
-   * `undefined`: it is not worth it, or the packer is busy; pack them yourself. Never rejects. `data` must stay as it is
-   * until it resolves, and holds all slices, 1 MiB of them at most.
+   * `undefined`: it is not worth it; pack them yourself. Never rejects. `data` must stay as it is until it resolves, and
+   * holds all slices, 1 MiB of them at most. Others may wait for what it resolves with to be released.
    */
   pack(data: Uint8Array, slices: readonly SliceRange[]): Promise<PackedSlices> | undefined
 }

@@ -1,6 +1,7 @@
 /**
  * Packing on several threads. Guards: what comes is what `packSlice` of one thread makes, whoever packed it; other threads do
- * take part; a packer that is busy, not worth it, or ended says so; and nothing waits for ever when workers end.
+ * take part; a packer that is not worth it, or ended, says so; what finds no place waits for one, in its order; this thread
+ * does one slice a turn of the event loop; and nothing waits for ever when workers end.
  */
 import { availableParallelism } from 'node:os'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
@@ -78,22 +79,49 @@ test.skipIf(availableParallelism() < 2)('workers pack some of it', async () => {
   expect.fail('this thread packed everything')
 })
 
-test('a packer says when it is busy, and when it is not worth it', async () => {
+test('a packer says when it is not worth it', () => {
   expect(packer.pack(data, whole.slice(0, 1))).toBeUndefined()
-  expect(
-    packer.pack(
-      data,
-      [0, 1, 2].map((i) => ({ offset: i * 4 * KiB, bytes: 4 * KiB })),
-    ),
-  ).toBeUndefined()
-  const held = [0, 1, 2, 3].map(() => packer.pack(data, whole)!)
-  expect(packer.pack(data, whole)).toBeUndefined()
-  const [first, ...others] = await Promise.all(held)
-  first!.release()
-  const next = packer.pack(data, whole)
-  expect(next).toBeDefined()
-  for (const packed of [...others, await next!]) packed.release()
+  const small = [0, 1, 2].map((i) => ({ offset: i * 4 * KiB, bytes: 4 * KiB }))
+  expect(packer.pack(data, small)).toBeUndefined()
   expect(new ThreadPacker(0).pack(data, whole)).toBeUndefined()
+})
+
+test('writes that find no place wait until one is released, the first first', async () => {
+  const ended: number[] = []
+  const held: PackedSlices[] = []
+  const packing = Array.from({ length: 7 }, (_, i) =>
+    packer.pack(data, whole)!.then((packed) => {
+      ended.push(i)
+      held.push(packed)
+    }),
+  )
+  await Promise.all(packing.slice(0, 4))
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  expect([...ended].sort()).toEqual([0, 1, 2, 3])
+  for (const next of [4, 5, 6]) {
+    held.shift()!.release()
+    await packing[next]
+    expect(ended.at(-1)).toBe(next)
+  }
+  for (const packed of held) expectPacked(packed, whole)
+})
+
+test('other work of this thread goes on between its slices', async () => {
+  const warm = await packer.pack(data, whole)!
+  warm.release()
+  calls.count = 0
+  let most = 0
+  let before = 0
+  let packed: PackedSlices | undefined
+  void packer.pack(data, whole)!.then((result) => {
+    packed = result
+  })
+  while (packed === undefined) {
+    most = Math.max(most, calls.count - before)
+    before = calls.count
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  expect(most).toBeLessThanOrEqual(1)
 })
 
 test('writes under way when the workers end are packed all the same', async () => {
@@ -102,9 +130,13 @@ test('writes under way when the workers end are packed all the same', async () =
     const warm = await ending.pack(data, whole)!
     warm.release()
     await new Promise((resolve) => setTimeout(resolve, round * 10))
-    const packing = ending.pack(data, whole)!
+    const packing = Array.from({ length: 6 }, () => ending.pack(data, whole)!)
     const closing = ending.close()
-    expectPacked(await packing, whole)
+    for (const each of packing) {
+      const packed = await each
+      expectPacked(packed, whole)
+      packed.release()
+    }
     await closing
     expect(ending.pack(data, whole)).toBeUndefined()
   }

@@ -64,16 +64,13 @@ export class PackStage implements PackedSlices {
     Atomics.store(head, LEFT, slices.length)
   }
 
-  /** Packs what no other thread has taken. `true`: this thread packed the last one; else another one does, and tells. */
-  help(): boolean {
+  /** Packs a slice, unless other threads have taken all. `last`: it was the last that was not done. */
+  packOne(): 'taken' | 'packed' | 'last' {
     const { head } = this.memory
-    let isLast = false
-    for (;;) {
-      const slice = Atomics.sub(head, LEFT, 1) - 1
-      if (slice < 0) return isLast
-      this.pack(slice)
-      isLast = Atomics.add(head, DONE, 1) + 1 === head[COUNT]
-    }
+    const slice = Atomics.sub(head, LEFT, 1) - 1
+    if (slice < 0) return 'taken'
+    this.pack(slice)
+    return Atomics.add(head, DONE, 1) + 1 === head[COUNT] ? 'last' : 'packed'
   }
 
   /** Packs all slices, whoever had taken them: their threads are gone. */

@@ -1,7 +1,9 @@
 /**
- * Packs large writes on all cores: the slices of one write are taken one by one by this thread and by workers, until none
- * is left. So this thread is kept for less time than if it did all by itself, and while the workers are not there (they
- * start with the first large write), or busy, or gone, it does what is left.
+ * Packs large writes on all cores: the slices of a write are taken one by one by workers and by this thread, until none is
+ * left. A few writes are laid out for that at a time; more wait for a place.
+ *
+ * This thread takes a slice a turn of the event loop, so that whatever else it has to do goes on between: it is the only one
+ * that can do that. While the workers are not there (they start with the first large write), or busy, it does what is left.
  *
  * A worker that fails takes all with it: the writes under way are packed here, and from then on so is everything.
  */
@@ -17,18 +19,28 @@ const WORTH_BYTES = 64 * 1024
 /** The longest write, and the most slices that it can have: one of each block. */
 const STAGE_BYTES = 1 * MiB
 const STAGE_SLICES = 256
-/** Writes that may be packed at a time. */
+/** Writes that are laid out at a time, 2 MiB each: enough for a worker to have the next when it ends one. */
 const STAGES_MAX = 4
+
+/** A write that waits for a place. */
+interface Job {
+  readonly data: Uint8Array
+  readonly slices: readonly SliceRange[]
+  readonly resolve: (packed: PackedSlices) => void
+}
 
 export class ThreadPacker implements SlicePacker {
   private readonly threads: number
   /** By id. */
   private readonly stages: PackStage[] = []
   private readonly spare: PackStage[] = []
-  private readonly waiting = new Set<PackStage>()
+  /** Laid out and not packed yet, the oldest first. */
+  private readonly underWay = new Set<PackStage>()
+  private readonly jobs: Job[] = []
   private workers: Worker[] = []
   /** No workers, any more. */
   private ended: boolean
+  private helps = false
 
   /** @param threads workers beside the calling thread; 0: none, and nothing is ever packed here. */
   constructor(threads: number) {
@@ -41,17 +53,9 @@ export class ThreadPacker implements SlicePacker {
     let bytes = 0
     for (const slice of slices) bytes += slice.bytes
     if (bytes < WORTH_BYTES) return undefined
-    const stage = this.takeStage()
-    if (stage === undefined) return undefined
-    stage.fill(data, slices)
-    for (const worker of this.workers) worker.postMessage({ id: stage.id })
-    if (stage.help()) return Promise.resolve(stage)
     return new Promise((resolve) => {
-      this.waiting.add(stage)
-      stage.onPacked = () => {
-        this.waiting.delete(stage)
-        resolve(stage)
-      }
+      this.jobs.push({ data, slices, resolve })
+      this.layOut()
     })
   }
 
@@ -61,9 +65,51 @@ export class ThreadPacker implements SlicePacker {
     const { workers } = this
     this.workers = []
     await Promise.all(workers.map((worker) => worker.terminate()))
-    for (const stage of this.waiting) {
+    for (const stage of this.underWay) {
       stage.packAll()
       stage.onPacked!()
+    }
+  }
+
+  /** Gives those who wait the places that are free. */
+  private layOut(): void {
+    while (this.jobs.length > 0) {
+      const stage = this.takeStage()
+      if (stage === undefined) return
+      const { data, slices, resolve } = this.jobs.shift()!
+      stage.fill(data, slices)
+      stage.onPacked = () => {
+        this.underWay.delete(stage)
+        resolve(stage)
+      }
+      if (this.ended) {
+        stage.packAll()
+        stage.onPacked()
+        continue
+      }
+      this.underWay.add(stage)
+      for (const worker of this.workers) worker.postMessage({ id: stage.id })
+      this.helpSoon()
+    }
+  }
+
+  private helpSoon(): void {
+    if (this.helps) return
+    this.helps = true
+    setImmediate(() => {
+      this.helps = false
+      this.help()
+    })
+  }
+
+  /** Packs one slice that nobody has taken, if there is one. */
+  private help(): void {
+    for (const stage of this.underWay) {
+      const outcome = stage.packOne()
+      if (outcome === 'taken') continue
+      if (outcome === 'last') stage.onPacked!()
+      this.helpSoon()
+      return
     }
   }
 
@@ -72,7 +118,10 @@ export class ThreadPacker implements SlicePacker {
     if (spare !== undefined || this.stages.length === STAGES_MAX) return spare
     if (this.stages.length === 0) this.start()
     const id = this.stages.length
-    const stage = new PackStage(id, STAGE_BYTES, STAGE_SLICES, (free) => this.spare.push(free))
+    const stage = new PackStage(id, STAGE_BYTES, STAGE_SLICES, (free) => {
+      this.spare.push(free)
+      this.layOut()
+    })
     this.stages.push(stage)
     for (const worker of this.workers) worker.postMessage({ id, stage: stage.memory })
     return stage
