@@ -66,6 +66,20 @@ export class Placement {
     return this.#slice(units, this.units)
   }
 
+  /** Unit-relative device offset of a log range that is contiguous on the device; −1 when it is not, or not in the log. */
+  startOf(offset: number, length: number): number {
+    let extentStart = 0
+    for (const extent of this.extents) {
+      const extentBytes = extent.count * UNIT_BYTES
+      const at = offset - extentStart
+      if (at < extentBytes) {
+        return at >= 0 && at + length <= extentBytes ? extent.start * UNIT_BYTES + at : -1
+      }
+      extentStart += extentBytes
+    }
+    return -1
+  }
+
   /**
    * Cuts the log range into pieces that are contiguous on the device. `visit` gets the unit-relative device offset
    * (from the start of the data area), how far into the range the piece starts, and its length.

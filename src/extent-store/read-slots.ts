@@ -56,49 +56,50 @@ export async function readSlots(
   const { placement } = copy
   placement.pin()
   try {
-    await readRuns(copy, placement, index, wanted, answers)
+    const runs: Promise<void>[] = []
+    for (let first = 0; first < wanted.length; ) {
+      const next = runEnd(index, wanted, first)
+      runs.push(readRun(copy, placement, index, wanted, first, next, answers))
+      first = next
+    }
+    if (runs.length === 1) await runs[0]
+    else await Promise.all(runs)
   } finally {
     placement.unpin()
   }
   return answers
 }
 
-/** Cuts `wanted`, which is in the order of the log, into runs and reads them. */
-async function readRuns(
-  copy: Copy,
-  placement: Placement,
-  index: SlotIndex,
-  wanted: readonly Wanted[],
-  answers: SliceRead[],
-): Promise<void> {
-  const runs: Promise<void>[] = []
-  for (let first = 0; first < wanted.length; ) {
-    const start = index.offset(wanted[first]!.row)
-    let end = start + index.storedBytes(wanted[first]!.row)
-    let next = first + 1
-    for (; next < wanted.length; next++) {
-      const { row } = wanted[next]!
-      const offset = index.offset(row)
-      const sliceEnd = offset + index.storedBytes(row)
-      if (offset - end > GAP_BYTES_MAX || sliceEnd - start > RUN_BYTES_MAX) break
-      end = Math.max(end, sliceEnd)
-    }
-    runs.push(readRun(copy, placement, index, wanted.slice(first, next), start, end, answers))
-    first = next
+/** End of the run of `wanted`, which is in the order of the log, that begins at `first` and is read with one call. */
+function runEnd(index: SlotIndex, wanted: readonly Wanted[], first: number): number {
+  const start = index.offset(wanted[first]!.row)
+  let end = start + index.storedBytes(wanted[first]!.row)
+  let next = first + 1
+  for (; next < wanted.length; next++) {
+    const { row } = wanted[next]!
+    const offset = index.offset(row)
+    const sliceEnd = offset + index.storedBytes(row)
+    if (offset - end > GAP_BYTES_MAX || sliceEnd - start > RUN_BYTES_MAX) break
+    end = Math.max(end, sliceEnd)
   }
-  if (runs.length === 1) await runs[0]
-  else await Promise.all(runs)
+  return next
 }
 
 async function readRun(
   copy: Copy,
   placement: Placement,
   index: SlotIndex,
-  run: readonly Wanted[],
-  start: number,
-  end: number,
+  wanted: readonly Wanted[],
+  first: number,
+  next: number,
   answers: SliceRead[],
 ): Promise<void> {
+  const start = index.offset(wanted[first]!.row)
+  let end = start
+  for (let i = first; i < next; i++) {
+    const { row } = wanted[i]!
+    end = Math.max(end, index.offset(row) + index.storedBytes(row))
+  }
   const buffer = readBuffer(end - start)
   let failed = false
   try {
@@ -108,7 +109,8 @@ async function readRun(
     if (codeOf(error) === 'CVM_DOWN') throw error
     failed = true
   }
-  for (const { at, row } of run) {
+  for (let i = first; i < next; i++) {
+    const { at, row } = wanted[i]!
     const from = index.offset(row) - start
     const storedBytes = index.storedBytes(row)
     const slot = index.slot(row)

@@ -233,13 +233,16 @@ export class StoreDevice {
   ): Promise<void> {
     this.#mustServe()
     const areaOffset = this.#mustBeMounted().areaOffset
+    const start = placement.startOf(offset, length)
     const pieces: Promise<void>[] = []
-    placement.forRange(offset, length, (at, from, bytes) => {
-      pieces.push(io(areaOffset + at, from, bytes))
-    })
+    if (start < 0) {
+      placement.forRange(offset, length, (at, from, bytes) => {
+        pieces.push(io(areaOffset + at, from, bytes))
+      })
+    }
     this.#ioUnderWay++
     try {
-      if (pieces.length === 1) await pieces[0]
+      if (start >= 0) await io(areaOffset + start, 0, length)
       else await allDone(pieces)
     } catch (cause) {
       throw asHitherError(cause, 'DEVICE_FAILED')

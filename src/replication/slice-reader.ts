@@ -55,16 +55,19 @@ export class SliceReader {
   async read(egroup: EgroupId, slots: readonly SlotIndex[]): Promise<FetchedSlices> {
     const self = this.deps.stores.self
     if (this.deps.holdsLocally(egroup)) {
-      const reads = await this.deps.stores
-        .of(self)
-        .readSlots(egroup, slots)
-        .catch(() => undefined)
-      if (reads !== undefined) {
-        if (reads.every((read) => read.status === 'ok')) {
-          return { slices: reads.map((read) => (read as { slice: StoredSlice }).slice), remote: NONE }
-        }
-        return this.readElsewhere(egroup, slots, reads)
+      let reads: readonly SliceRead[] | undefined
+      try {
+        reads = await this.deps.stores.of(self).readSlots(egroup, slots)
+      } catch {
+        // Another copy may have them.
       }
+      if (reads === undefined) return this.readElsewhere(egroup, slots, undefined)
+      const slices: StoredSlice[] = []
+      for (const read of reads) {
+        if (read.status !== 'ok') return this.readElsewhere(egroup, slots, reads)
+        slices.push(read.slice)
+      }
+      return { slices, remote: NONE }
     }
     return this.readElsewhere(egroup, slots, undefined)
   }

@@ -69,7 +69,7 @@ export class ReadPath {
         return DONE
       }
       this.services.assertCanServe()
-      return this.readRest(request, at)
+      return this.resolve(request, at, true)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -78,12 +78,7 @@ export class ReadPath {
   /** Fills `target`, one block, with what the vDisk holds there, for a write that covers the block in part. */
   async fill(block: number, target: Uint8Array): Promise<void> {
     const request = requestOf(block * BLOCK_BYTES, target)
-    await this.resolve(request, this.copyCached(request, block))
-  }
-
-  private async readRest(request: ReadRequest, at: number): Promise<void> {
-    await this.resolve(request, at)
-    this.answer(request)
+    await this.resolve(request, this.copyCached(request, block), false)
   }
 
   /** The whole read is there: count it, and make sure that it may be answered. */
@@ -96,8 +91,11 @@ export class ReadPath {
     this.counters.countRead(target.length)
   }
 
-  /** @param at blocks before were looked up */
-  private async resolve(request: ReadRequest, at: number): Promise<void> {
+  /**
+   * @param at blocks before were looked up
+   * @param forGuest the read is to be answered then
+   */
+  private async resolve(request: ReadRequest, at: number, forGuest: boolean): Promise<void> {
     let next = at
     for (let lookup = 1; ; lookup++) {
       while (next < request.end) {
@@ -105,10 +103,9 @@ export class ReadPath {
         next = this.copyCached(request, next)
       }
       const { misses } = request
-      if (misses === undefined) return
       try {
-        await this.fetch(misses, request.offset, request.target, request.sources)
-        return
+        if (misses !== undefined) await this.fetch(misses, request.offset, request.target, request.sources)
+        break
       } catch (error) {
         if (codeOf(error) !== 'SLOT_MISSING') throw error
         if (lookup === LOOKUPS_MAX) {
@@ -120,6 +117,7 @@ export class ReadPath {
       request.misses = undefined
       next = this.copyCached(request, request.start)
     }
+    if (forGuest) this.answer(request)
   }
 
   /**
@@ -164,17 +162,13 @@ export class ReadPath {
     return end
   }
 
-  private async fetch(
-    misses: Misses,
-    offset: number,
-    target: Uint8Array,
-    sources: ReadSources,
-  ): Promise<void> {
-    const work = [...misses].map(([egroup, bySlot]) =>
-      this.fetchGroup(egroup, bySlot, offset, target, sources),
-    )
-    const results = await Promise.allSettled(work)
-    for (const result of results) if (result.status === 'rejected') throw result.reason
+  /** Settles when nothing of it is under way any more. */
+  private fetch(misses: Misses, offset: number, target: Uint8Array, sources: ReadSources): Promise<void> {
+    const groups: Promise<void>[] = []
+    for (const [egroup, bySlot] of misses) {
+      groups.push(this.fetchGroup(egroup, bySlot, offset, target, sources))
+    }
+    return groups.length === 1 ? groups[0]! : allDone(groups)
   }
 
   private async fetchGroup(
@@ -238,6 +232,11 @@ export class ReadPath {
     }
     cacheSlice(this.services.cache, egroup, slice.slot, raw, slice.rawBytes)
   }
+}
+
+async function allDone(work: readonly Promise<void>[]): Promise<void> {
+  const results = await Promise.allSettled(work)
+  for (const result of results) if (result.status === 'rejected') throw result.reason
 }
 
 function requestOf(offset: number, target: Uint8Array): ReadRequest {
