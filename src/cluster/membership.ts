@@ -30,12 +30,15 @@ const JOIN_GOES_ON: ReadonlySet<ErrorCode | undefined> = new Set([
   'ALREADY_EXISTS',
 ])
 
+/** What takes part in a cluster, or only watches it. */
+type MemberPlatform = Pick<Platform, 'node' | 'clock' | 'random' | 'catalog'>
+
 export type MembershipListener = (change: { node: NodeId; alive: boolean }) => void
 
 export class Membership {
   readonly self: NodeId
   readonly incarnation: string
-  private readonly platform: Platform
+  private readonly platform: MemberPlatform
   private readonly ttlMs: number
   private readonly nodes: RecordsView<NodeRecord>
   private readonly leases: RecordsView<LeaseRecord>
@@ -50,7 +53,7 @@ export class Membership {
   private readonly onLost: () => void
 
   private constructor(
-    platform: Platform,
+    platform: MemberPlatform,
     ttlMs: number,
     incarnation: string,
     views: {
@@ -73,7 +76,7 @@ export class Membership {
   }
 
   /** Watches the cluster; `join` makes this CVM a live part of it. `onLost` is called once when its lease ended. */
-  static async open(platform: Platform, ttlMs: number, onLost: () => void): Promise<Membership> {
+  static async open(platform: MemberPlatform, ttlMs: number, onLost: () => void): Promise<Membership> {
     const [nodes, leases, usages] = await Promise.all([
       RecordsView.open<NodeRecord>(platform.catalog, 'node/'),
       RecordsView.open<LeaseRecord>(platform.catalog, 'lease/'),

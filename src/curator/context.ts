@@ -9,6 +9,7 @@ import type { PlacementNode } from '../cluster/placement.ts'
 import type { RootRecord } from '../cluster/records.ts'
 import type { CandidateIndex } from '../dedupe/candidate-index.ts'
 import type { ExtentStore } from '../extent-store/extent-store.ts'
+import type { BulkWork } from '../platform/bulk-work.ts'
 import type { Platform } from '../platform/types.ts'
 import type { Directory } from '../replication/directory.ts'
 import type { NodeStores } from '../replication/node-store.ts'
@@ -52,6 +53,7 @@ export interface CuratorCounters {
 
 export interface CuratorContext {
   readonly platform: Platform
+  readonly bulk: BulkWork
   readonly membership: Membership
   readonly directory: Directory
   readonly store: ExtentStore

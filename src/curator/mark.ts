@@ -10,7 +10,7 @@ import { HitherError } from '../base/errors.ts'
 import type { EgroupId, SlotIndex } from '../base/units.ts'
 import type { PageRef } from '../cluster/records.ts'
 import { KIND_PAGE } from '../extent-store/types.ts'
-import type { Clock } from '../platform/types.ts'
+import type { Rest } from '../platform/bulk-work.ts'
 import type { SliceReader } from '../replication/slice-reader.ts'
 import { PAGE_BYTES, PAGE_WORDS } from '../vdisk/page-map.ts'
 import { decodeSlice } from '../vdisk/reduce.ts'
@@ -27,7 +27,7 @@ export interface TreeRoot {
 
 export interface MarkDeps {
   readonly reader: SliceReader
-  readonly clock: Clock
+  readonly rest: Rest
   /** Throws when the walk has to stop. */
   readonly proceed: () => void
 }
@@ -57,7 +57,7 @@ async function markPages(
         else children.push(childrenOf(words))
       }
       for (const below of children) await markPages(level - 1, below, marks, deps)
-      await deps.clock.turn()
+      await deps.rest()
     }
   }
 }

@@ -68,10 +68,10 @@ export class ReclaimParticipant {
 
   private async mark({ run, vdisk, own, roots }: MarkHeader) {
     this.assertRuns(run)
-    const { reader, platform, streams } = this.context
+    const { reader, bulk, streams } = this.context
     const root = own ? await streams.checkpoint(vdisk) : undefined
     const marks = new SlotSets()
-    const deps = { reader, clock: platform.clock, proceed: () => this.assertRuns(run) }
+    const deps = { reader, rest: bulk.begin(), proceed: () => this.assertRuns(run) }
     if (root !== undefined) await markTree(root, marks, deps)
     for (const tree of roots) await markTree(tree, marks, deps)
     const header: MarkAnswer = root === undefined ? {} : { replay: root.replay }
@@ -80,11 +80,12 @@ export class ReclaimParticipant {
 
   private async forget({ run, watermark }: ForgetHeader, live: SlotSets): Promise<Uint8Array> {
     this.assertRuns(run)
-    const { candidates, notes, gossip, platform } = this.context
+    const { candidates, notes, gossip, bulk } = this.context
     candidates.setWatermark(watermark)
+    const rest = bulk.begin()
     for (let segment = 0; segment < candidates.segments; segment++) {
       candidates.forgetInSegment(segment, (egroup, ref) => live.get(egroup)?.has(ref >>> 3) === false)
-      await platform.clock.turn()
+      await rest()
     }
     // From here to the answer in one turn: what was noted is complete, since no lookup can find a dead slot any more.
     this.assertRuns(run)

@@ -24,6 +24,7 @@ import { createLocalityPolicy } from '../locality/create-policy.ts'
 import { HeatTable, TouchWindow } from '../locality/heat.ts'
 import { SSD_HIGH } from '../locality/marks.ts'
 import { Mover } from '../locality/mover.ts'
+import { type BulkWork, bulkWork } from '../platform/bulk-work.ts'
 import type { Platform } from '../platform/types.ts'
 import { Directory } from '../replication/directory.ts'
 import { LocalStore } from '../replication/local-store.ts'
@@ -80,6 +81,7 @@ export class Cvm implements StoragePort {
   private readonly ownerPort: OwnerPort
   private readonly heat = new HeatTable()
   private readonly partials: PartialCopies
+  private readonly bulk: BulkWork
   private readonly localiser: Localiser
   readonly mover: Mover
   private readonly coldMoves: ColdMoves
@@ -98,6 +100,7 @@ export class Cvm implements StoragePort {
 
   private constructor(parts: {
     platform: Platform
+    bulk: BulkWork
     settings: CvmSettings
     emit: EmitEvent
     rpc: RpcEndpoint
@@ -109,8 +112,9 @@ export class Cvm implements StoragePort {
     vms: RecordsView<VmRecord>
     containers: RecordsView<ContainerRecord>
   }) {
-    const { platform, settings, emit, store, membership, directory } = parts
+    const { platform, bulk, settings, emit, store, membership, directory } = parts
     this.platform = platform
+    this.bulk = bulk
     this.node = platform.node
     this.settings = settings
     this.emit = emit
@@ -150,7 +154,7 @@ export class Cvm implements StoragePort {
       },
     })
     const { clock } = platform
-    const mover = new Mover({ stores: this.stores, store, directory, catalog: platform.catalog, clock })
+    const mover = new Mover({ stores: this.stores, store, directory, catalog: platform.catalog, clock, bulk })
     this.mover = mover
     const policy = createLocalityPolicy(settings.localityPolicy)
     const touches = new TouchWindow()
@@ -274,12 +278,14 @@ export class Cvm implements StoragePort {
     parts: StartedParts,
   ): Promise<Cvm> {
     let cvm: Cvm | undefined
-    const { catalog, clock, network, node, random } = platform
+    const { catalog, clock, guests, network, node, random } = platform
     // First of all, so that a call that comes early hears that this CVM is not up, instead of nothing.
     const rpc = await parts.add(new RpcEndpoint(network, clock, random.u32()), (part) => part.close())
+    const bulk = bulkWork(clock, guests)
     const opening = ExtentStore.open({
       node,
       devices: platform.devices,
+      bulk,
       onDeviceFailed: (device) => {
         emit({ type: 'device-failed', node, device })
         void cvm?.deviceFailed()
@@ -298,6 +304,7 @@ export class Cvm implements StoragePort {
     ])
     cvm = new Cvm({
       platform,
+      bulk,
       settings,
       emit,
       rpc,
@@ -327,6 +334,7 @@ export class Cvm implements StoragePort {
   // The port: IO from this node's host, or from a host whose path was switched here. Routed to the owner.
 
   read(vdisk: VDiskId, offset: number, target: Uint8Array): Promise<void> {
+    this.platform.guests.ios++
     const owned = this.ownership.get(vdisk)
     if (owned !== undefined) return owned.readInto(offset, target)
     return this.route(vdisk, (port) => port.read(vdisk, offset, target))
@@ -339,12 +347,14 @@ export class Cvm implements StoragePort {
     sync: boolean,
     attempt: WriteAttempt,
   ): Promise<void> {
+    this.platform.guests.ios++
     const owned = this.ownership.get(vdisk)
     if (owned !== undefined) return owned.write(offset, data, sync, attempt)
     return this.route(vdisk, (port) => port.write(vdisk, offset, data, sync, attempt))
   }
 
   erase(vdisk: VDiskId, offset: number, length: number, sync: boolean, attempt: WriteAttempt): Promise<void> {
+    this.platform.guests.ios++
     const owned = this.ownership.get(vdisk)
     if (owned !== undefined) return owned.erase(offset, length, sync, attempt)
     return this.route(vdisk, (port) => port.erase(vdisk, offset, length, sync, attempt))
@@ -429,6 +439,8 @@ export class Cvm implements StoragePort {
                   node,
                   this.store,
                   () => stores,
+                  this.platform.guests,
+                  this.bulk,
                   (bytes) => this.partials.makeRoom(bytes),
                 )
               : new PeerStore(this.rpc, other, this.settings.appendTimeoutMs)
@@ -445,6 +457,7 @@ export class Cvm implements StoragePort {
     return new Curator(
       {
         platform: this.platform,
+        bulk: this.bulk,
         membership: this.membership,
         directory: this.directory,
         store: this.store,

@@ -134,9 +134,7 @@ export class EmbeddedCluster implements Cluster {
     const existing = await catalog.get(keys.cluster)
     if (existing === undefined) await this.format()
     else this.nodesPerBlock = decodeRecord<ClusterRecord>(existing.value).nodesPerBlock
-    // The hosts watch the cluster through this endpoint; it sends nothing.
-    const network = this.world.endpoint('observer')
-    const platform = { node: 'observer', clock, random, network, catalog, devices: [] }
+    const platform = { node: 'observer', clock, random, catalog }
     this.observer = await Membership.open(platform, this.settings.leaseTtlMs, () => {})
     this.vdisks = await RecordsView.open<VDiskRecord>(catalog, 'vdisk/')
     this.owners = await RecordsView.open<OwnerRecord>(catalog, 'owner/')

@@ -207,8 +207,9 @@ export class EmbeddedNode {
     const devices = await this.rack.start()
     const { clock, random, catalog } = world.of(this.node)
     const network = world.endpoint(this.node)
+    const guests = world.guests(this.node)
     const packer = world.packer()
-    const gate = hangable({ node: this.node, clock, random, network, catalog, devices, packer })
+    const gate = hangable({ node: this.node, clock, random, network, catalog, devices, guests, packer })
     let cvm: Cvm
     try {
       cvm = await Cvm.start(gate.platform, settings, emit, () => this.lostLease(gate))

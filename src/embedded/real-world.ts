@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import { HitherError } from '../base/errors.ts'
 import { MiB, type NodeId } from '../base/units.ts'
 import type { DeviceRecord } from '../cluster/records.ts'
+import { GuestActivity } from '../platform/bulk-work.ts'
 import { acquireDataLock, type DataLock } from '../platform/real/data-lock.ts'
 import { FileDevice } from '../platform/real/file-device.ts'
 import { KeptDevice } from '../platform/real/kept-device.ts'
@@ -71,6 +72,8 @@ export class RealWorld implements World {
   readonly catalog: LogCatalog
   private readonly parts: Parts
   private readonly hub = new LoopbackHub()
+  /** One for all CVMs: they share a thread. */
+  private readonly guestActivity = new GuestActivity()
   /** One for all CVMs: they share the cores. */
   private readonly packers: ThreadPacker
   /** Media of a memory cluster live as long as the world. */
@@ -88,6 +91,10 @@ export class RealWorld implements World {
 
   of(): Surroundings {
     return this
+  }
+
+  guests(): GuestActivity {
+    return this.guestActivity
   }
 
   packer(): SlicePacker {

@@ -4,6 +4,7 @@
  */
 import type { NodeId } from '../base/units.ts'
 import type { DeviceRecord } from '../cluster/records.ts'
+import type { GuestActivity } from '../platform/bulk-work.ts'
 import type { BlockDevice, Catalog, Clock, Network, Random, SlicePacker } from '../platform/types.ts'
 
 /** Time, chance and catalog as one participant has them. */
@@ -17,6 +18,8 @@ export interface Surroundings {
 export interface World extends Surroundings {
   /** The surroundings of one node's CVM. */
   of(node: NodeId): Surroundings
+  /** What guests do on the thread that the node's CVM runs on. */
+  guests(node: NodeId): GuestActivity
   /** What a CVM compresses large writes with. */
   packer(): SlicePacker
   /** Opens an endpoint on the external network. Throws `IN_USE` while one of this name is open. */

@@ -26,6 +26,7 @@ import {
   type Tier,
   type VDiskId,
 } from '../base/units.ts'
+import { UNDISTURBED } from '../platform/bulk-work.ts'
 import type { BlockDevice } from '../platform/types.ts'
 import { append } from './append.ts'
 import { createCopy } from './create-copy.ts'
@@ -62,7 +63,10 @@ export class ExtentStore {
 
   private constructor(options: ExtentStoreOptions) {
     this.#options = options
-    this.#context = new StoreContext(options.slotIndexBytes ?? SLOT_INDEX_BYTES_DEFAULT)
+    this.#context = new StoreContext(
+      options.slotIndexBytes ?? SLOT_INDEX_BYTES_DEFAULT,
+      options.bulk ?? UNDISTURBED,
+    )
     for (const device of options.devices) this.#context.devices.push(this.#storeDevice(device))
   }
 

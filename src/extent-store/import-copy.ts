@@ -5,7 +5,8 @@
  * verified, written and installed (sealed-log.ts). So a sender that hangs or lies leaves no trace.
  */
 import { HitherError } from '../base/errors.ts'
-import { EGROUP_BYTES, type EgroupId, SECTOR_BYTES, type Tier } from '../base/units.ts'
+import { EGROUP_BYTES, type EgroupId, KiB, SECTOR_BYTES, type Tier } from '../base/units.ts'
+import type { Rest } from '../platform/bulk-work.ts'
 import type { Copy } from './copy.ts'
 import { placeCopy, tiersFrom } from './create-copy.ts'
 import { unitsFor } from './placement.ts'
@@ -18,6 +19,9 @@ import type { NewCopy } from './types.ts'
  * more and smaller frames than the egroup itself.
  */
 export const LOG_BYTES_MAX = 2 * EGROUP_BYTES
+
+/** Received between two rests. */
+const STEP_BYTES = 256 * KiB
 
 /**
  * Log bytes as they come, which the caller may have to wait for, and then `work` with them; they are gone when it has
@@ -39,21 +43,30 @@ export async function withReceivedLog(
   }
   await context.withLogBuffer(length, async (memory) => {
     const log = memory.subarray(0, length)
-    await receive(egroup, chunks, log)
+    await receive(egroup, chunks, log, context.bulk.begin())
     await work(log)
   })
 }
 
 /** Fills `log` with the chunks. */
-async function receive(egroup: EgroupId, chunks: AsyncIterable<Uint8Array>, log: Uint8Array): Promise<void> {
+async function receive(
+  egroup: EgroupId,
+  chunks: AsyncIterable<Uint8Array>,
+  log: Uint8Array,
+  rest: Rest,
+): Promise<void> {
   const { length } = log
   let received = 0
+  let rested = 0
   for await (const chunk of chunks) {
     if (received + chunk.length > length) {
       throw new HitherError('BAD_ARGUMENT', `more than ${length} bytes came for egroup ${egroup}`)
     }
     log.set(chunk, received)
     received += chunk.length
+    if (received - rested < STEP_BYTES) continue
+    rested = received
+    await rest()
   }
   if (received !== length) {
     throw new HitherError('BAD_ARGUMENT', `${received} of ${length} bytes came for egroup ${egroup}`)
@@ -73,7 +86,7 @@ export async function importLog(context: StoreContext, copy: NewCopy, bytes: Uin
       `egroup ${egroup} is fenced at generation ${before.entry.generation} here; the import has ${copy.generation}`,
     )
   }
-  const log = verifyLog(egroup, bytes)
+  const log = await verifyLog(egroup, bytes, context.bulk.begin())
   const { device, extents } = placeCopy(context, egroup, tiersFrom(copy.tier), log.units, 'data')
   await context.install(await writeSealedCopy(context, device, extents, log, copy))
 }
@@ -89,7 +102,8 @@ export async function moveTier(
 ): Promise<{ readonly movedBytes: number }> {
   if (copy.device.tier === tier) return { movedBytes: 0 }
   return context.withLogBuffer(copy.length, async (memory) => {
-    const log = verifyLog(copy.egroup, await readWholeLog(copy, memory))
+    const bytes = await readWholeLog(copy, memory)
+    const log = await verifyLog(copy.egroup, bytes, context.bulk.begin())
     const { device, extents } = placeCopy(context, copy.egroup, [tier], log.units, 'data')
     await context.install(await writeSealedCopy(context, device, extents, log, copy.entry))
     return { movedBytes: log.bytes.length }

@@ -7,6 +7,7 @@
  */
 import type { EgroupId } from '../base/units.ts'
 import { KiB } from '../base/units.ts'
+import type { Rest } from '../platform/bulk-work.ts'
 import { HEADER_BYTES } from './frame-format.ts'
 import { headBytesAt, type ParsedFrame, parseFrame, parseHead } from './frame-reader.ts'
 
@@ -15,14 +16,43 @@ export type LogReader = (offset: number, target: Uint8Array) => Promise<void>
 /** Gets each valid frame; `false` ends the walk in front of it. The frame may be used only during the call. */
 export type FrameVisitor = (frame: ParsedFrame) => boolean
 
+/** What is walked without a rest. A frame is not cut, and may be longer. */
+const STEP_BYTES = 256 * KiB
 /** How much is read ahead. Whole frames: the log is read through. Heads: payloads are mostly skipped. */
-const FRAMES_WINDOW_BYTES = 512 * KiB
+const FRAMES_WINDOW_BYTES = 256 * KiB
 const HEADS_WINDOW_BYTES = 32 * KiB
 
-/** Walks whole frames in memory. Returns the log offset at which the walk ended: `end`, or the first bad frame. */
-export function walkFrames(log: Uint8Array, egroup: EgroupId, end: number, visit: FrameVisitor): number {
+/**
+ * Walks whole frames in memory, in steps with a rest between them. Resolves with the log offset at which the walk ended:
+ * `end`, or the first bad frame.
+ */
+export async function walkFrames(
+  log: Uint8Array,
+  egroup: EgroupId,
+  end: number,
+  visit: FrameVisitor,
+  rest: Rest,
+): Promise<number> {
   let at = 0
-  while (at < end) {
+  for (;;) {
+    const stop = Math.min(at + STEP_BYTES, end)
+    at = walkStep(log, egroup, at, stop, end, visit)
+    if (at < stop || at === end) return at
+    await rest()
+  }
+}
+
+/** Walks the frames that begin before `stop`. */
+function walkStep(
+  log: Uint8Array,
+  egroup: EgroupId,
+  from: number,
+  stop: number,
+  end: number,
+  visit: FrameVisitor,
+): number {
+  let at = from
+  while (at < stop) {
     const frame = parseFrame(log, at)
     if (frame === undefined || frame.egroup !== egroup || frame.offset !== at) break
     if (at + frame.frameBytes > end || !visit(frame)) break
@@ -33,7 +63,8 @@ export function walkFrames(log: Uint8Array, egroup: EgroupId, end: number, visit
 
 /**
  * As `walkFrames`, over a log on the device; the visitor may use the payload. Rejects when a read fails. What is read
- * goes to `memory`, which is the walk's until it settles; a frame that is longer gets a buffer of its own.
+ * goes to `memory`, which is the walk's until it settles; a frame that is longer gets a buffer of its own. With
+ * `rest` there is one before each further read.
  */
 export function scanFrames(
   read: LogReader,
@@ -41,8 +72,9 @@ export function scanFrames(
   end: number,
   visit: FrameVisitor,
   memory: Uint8Array,
+  rest?: Rest,
 ): Promise<number> {
-  return scan(read, egroup, end, visit, FRAMES_WINDOW_BYTES, memory)
+  return scan(read, egroup, end, visit, FRAMES_WINDOW_BYTES, memory, rest)
 }
 
 /** As `scanFrames`, but reads header and tables only: the visitor must not use the payload. */
@@ -52,7 +84,7 @@ export function scanHeads(
   end: number,
   visit: FrameVisitor,
 ): Promise<number> {
-  return scan(read, egroup, end, visit, HEADS_WINDOW_BYTES, undefined)
+  return scan(read, egroup, end, visit, HEADS_WINDOW_BYTES, undefined, undefined)
 }
 
 async function scan(
@@ -62,6 +94,7 @@ async function scan(
   visit: FrameVisitor,
   windowBytes: number,
   memory: Uint8Array | undefined,
+  rest: Rest | undefined,
 ): Promise<number> {
   const wholeFrames = memory !== undefined
   let window: Uint8Array = new Uint8Array(0)
@@ -73,6 +106,7 @@ async function scan(
     const length = Math.min(Math.max(windowBytes, bytes), end - at)
     window =
       memory !== undefined && length <= memory.length ? memory.subarray(0, length) : new Uint8Array(length)
+    if (windowAt < at) await rest?.()
     windowAt = at
     await read(at, window)
     return true

@@ -74,7 +74,7 @@ export async function completePartial(
   if (!copy.isPartial) throw new HitherError('CONFLICT', `the copy of egroup ${copy.egroup} here is open`)
   const { device, placement, length } = copy
   const { indexBlock, index, units } = await context.withLogBuffer(length, async (memory) =>
-    verifyLog(copy.egroup, await readWholeLog(copy, memory)),
+    verifyLog(copy.egroup, await readWholeLog(copy, memory), context.bulk.begin()),
   )
   const extents: readonly Extent[] | undefined =
     units > placement.units

@@ -12,6 +12,7 @@ import type { Bitset } from '../base/bitset.ts'
 import { HitherError } from '../base/errors.ts'
 import { hashMatches } from '../base/hash.ts'
 import { BLOCK_BYTES, MiB } from '../base/units.ts'
+import type { Rest } from '../platform/bulk-work.ts'
 import type { Copy } from './copy.ts'
 import type { ParsedFrame } from './frame-reader.ts'
 import type { FrameBuilder } from './frame-writer.ts'
@@ -79,7 +80,12 @@ async function rewrite(
   const { device, placement } = copy
   const work = async (before: Uint8Array, after: Uint8Array, builder: FrameBuilder) => {
     const old = await readWholeLog(copy, before)
-    const log = verifyLog(copy.egroup, rebuild(copy, old, keeps, added, builder, after))
+    const rest = context.bulk.begin()
+    const log = await verifyLog(
+      copy.egroup,
+      await rebuild(copy, old, keeps, added, builder, after, rest),
+      rest,
+    )
     if (added === undefined && log.units >= placement.units) return { freedBytes: 0 }
     const extents = device.allocateFromReserve(log.units)
     if (extents === undefined) {
@@ -98,14 +104,15 @@ async function rewrite(
 }
 
 /** The new log, with explicit slot numbers, at the front of `target`, which has room for the old one and a repaired slice. */
-function rebuild(
+async function rebuild(
   copy: Copy,
   old: Uint8Array,
   keeps: (slot: number) => boolean,
   added: StoredSlice | undefined,
   builder: FrameBuilder,
   target: Uint8Array,
-): Uint8Array {
+  rest: Rest,
+): Promise<Uint8Array> {
   const { egroup, stream, generation } = copy.entry
   let length = 0
   const flush = (): void => {
@@ -117,7 +124,7 @@ function rebuild(
     builder.reset()
   }
   let withFingerprints = true
-  const end = walkFrames(old, egroup, old.length, (frame) => {
+  const visit = (frame: ParsedFrame): boolean => {
     if (holdsData(frame) && frame.fingerprintCount > 0 !== withFingerprints) {
       flush()
       withFingerprints = !withFingerprints
@@ -139,7 +146,8 @@ function rebuild(
       fingerprint += blocks
     }
     return true
-  })
+  }
+  const end = await walkFrames(old, egroup, old.length, visit, rest)
   if (end !== old.length) throw damaged(egroup, `the frame at offset ${end} is damaged`)
   flush()
   if (added !== undefined) {

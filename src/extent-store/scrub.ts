@@ -3,6 +3,7 @@
  * another copy; a damaged frame head makes slots unreachable by scan, so then the whole copy must come again. A bad or
  * missing index block is derivable, and written anew here.
  */
+import { codeOf } from '../base/errors.ts'
 import { hashMatches } from '../base/hash.ts'
 import type { SlotIndex as SlotNumber } from '../base/units.ts'
 import type { Copy } from './copy.ts'
@@ -32,13 +33,16 @@ export async function scrub(context: StoreContext, copy: Copy): Promise<ScrubRep
           return true
         },
         memory,
+        context.bulk.begin(),
       ),
     )
     for (let row = 0; row < index.count; row++) {
       if (index.offset(row) >= end && !(await sliceHolds(copy, index, row))) corrupt.push(index.slot(row))
     }
     if (end === length && copy.isSealed) await renewIndexBlock(copy, index)
-  } catch {
+  } catch (error) {
+    // A CVM that dies while it reads knows nothing about the copy.
+    if (codeOf(error) === 'CVM_DOWN') throw error
     return { checkedBytes: 0, corruptSlots: corrupt, damaged: true }
   } finally {
     placement.unpin()

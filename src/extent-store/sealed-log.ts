@@ -11,9 +11,10 @@
  */
 import { HitherError } from '../base/errors.ts'
 import { type EgroupId, type Generation, KiB, MiB, type VDiskId } from '../base/units.ts'
+import type { Rest } from '../platform/bulk-work.ts'
 import { Copy } from './copy.ts'
 import type { CopyEntry } from './copy-table.ts'
-import { verifySlices } from './frame-reader.ts'
+import { type ParsedFrame, verifySlices } from './frame-reader.ts'
 import { encodeIndexBlock } from './index-block.ts'
 import { walkFrames } from './log-scan.ts'
 import { Placement, unitsFor } from './placement.ts'
@@ -22,9 +23,9 @@ import type { StoreContext } from './store-context.ts'
 import type { StoreDevice } from './store-device.ts'
 import type { Extent } from './unit-allocator.ts'
 
-/** Written between two syncs of a bulk write, while others sync the same device, and while nobody does. Bytes. */
+/** Written between two syncs of a bulk write while there are guests, and while there are none. Bytes. */
 const STEP_BYTES_MIN = 128 * KiB
-const STEP_BYTES_MAX = 1 * MiB
+const STEP_BYTES_MAX = 4 * MiB
 
 /** A log in memory that holds what it says. */
 export interface VerifiedLog {
@@ -37,9 +38,10 @@ export interface VerifiedLog {
 }
 
 /** Verifies every frame and slice. `CHECKSUM_MISMATCH` tells at which offset the log is not what it should be. */
-export function verifyLog(egroup: EgroupId, bytes: Uint8Array): VerifiedLog {
+export async function verifyLog(egroup: EgroupId, bytes: Uint8Array, rest: Rest): Promise<VerifiedLog> {
   const index = new SlotIndex()
-  const end = walkFrames(bytes, egroup, bytes.length, (frame) => verifySlices(frame) && index.addFrame(frame))
+  const visit = (frame: ParsedFrame): boolean => verifySlices(frame) && index.addFrame(frame)
+  const end = await walkFrames(bytes, egroup, bytes.length, visit, rest)
   if (end !== bytes.length) {
     throw new HitherError(
       'CHECKSUM_MISMATCH',
@@ -75,7 +77,7 @@ export async function writeSealedCopy(
     extents,
   }
   try {
-    await writeInSteps(device, new Placement(extents), log)
+    await writeInSteps(context, device, new Placement(extents), log)
     await device.putEntry(entry)
   } catch (error) {
     device.free(extents)
@@ -89,22 +91,25 @@ export async function writeSealedCopy(
 
 /**
  * Log and index block, durable. In steps, each synced: a guest's own sync waits for what is dirty on the device, and on
- * a file for what is dirty in the whole file system. The steps grow as long as nobody else syncs.
+ * a file for what is dirty in the whole file system.
  */
-async function writeInSteps(device: StoreDevice, placement: Placement, log: VerifiedLog): Promise<void> {
+async function writeInSteps(
+  { bulk }: StoreContext,
+  device: StoreDevice,
+  placement: Placement,
+  log: VerifiedLog,
+): Promise<void> {
   const { bytes, indexBlock } = log
-  let at = 0
-  let step = STEP_BYTES_MIN
-  while (bytes.length - at > step) {
-    const callsBefore = device.syncCalls
-    await device.write(placement, at, [bytes.subarray(at, at + step)])
+  const rest = bulk.begin()
+  for (let at = 0; ; ) {
+    const end = Math.min(at + (bulk.hasGuests ? STEP_BYTES_MIN : STEP_BYTES_MAX), bytes.length)
+    const step = bytes.subarray(at, end)
+    await device.write(placement, at, end === bytes.length ? [step, indexBlock] : [step])
     await device.sync()
-    at += step
-    const alone = device.syncCalls === callsBefore + 1
-    step = alone ? Math.min(2 * step, STEP_BYTES_MAX) : STEP_BYTES_MIN
+    if (end === bytes.length) return
+    at = end
+    await rest()
   }
-  await device.write(placement, at, [bytes.subarray(at), indexBlock])
-  await device.sync()
 }
 
 /** The whole log of a copy, as it is on the device, at the front of `into`, which has room for it. */

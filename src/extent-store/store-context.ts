@@ -7,6 +7,7 @@
 import { HitherError } from '../base/errors.ts'
 import { KeyedMutex } from '../base/queue.ts'
 import { EGROUP_BYTES, type EgroupId, MiB, type Tier } from '../base/units.ts'
+import type { BulkWork } from '../platform/bulk-work.ts'
 import type { Copy } from './copy.ts'
 import type { CopyEntry } from './copy-table.ts'
 import { FrameBuilder } from './frame-writer.ts'
@@ -26,12 +27,14 @@ export class StoreContext {
   readonly copies = new Map<EgroupId, Copy>()
   readonly locks = new KeyedMutex<EgroupId>()
   readonly indexes: SlotIndexCache
+  readonly bulk: BulkWork
   readonly #idleBuilders: FrameBuilder[] = []
   readonly #idleLogs: Uint8Array[] = []
   readonly #background = new Set<Promise<unknown>>()
   #serial = 0
 
-  constructor(slotIndexBytes: number) {
+  constructor(slotIndexBytes: number, bulk: BulkWork) {
+    this.bulk = bulk
     this.indexes = new SlotIndexCache(slotIndexBytes)
   }
 

@@ -1,6 +1,7 @@
 /** What the rest of the engine sees of one node's extent store: the shapes that cross its boundary. */
 import type { HitherError } from '../base/errors.ts'
 import type { EgroupId, Generation, NodeId, SlotIndex, Tier, VDiskId } from '../base/units.ts'
+import type { BulkWork } from '../platform/bulk-work.ts'
 import type { BlockDevice } from '../platform/types.ts'
 
 /** How a slice is stored. */
@@ -79,6 +80,8 @@ export interface ExtentStoreOptions {
   readonly onDeviceFailed?: (id: string, error: HitherError) => void
   /** Budget for slot indexes of sealed and partial copies, bytes. Default 32 MiB. */
   readonly slotIndexBytes?: number
+  /** What rebuilds, scrubs and compactions go by. Default: there are no guests. */
+  readonly bulk?: BulkWork
 }
 
 /**

@@ -25,6 +25,7 @@ import {
 import type { Versioned } from '../cluster/records-view.ts'
 import type { ExtentStore } from '../extent-store/extent-store.ts'
 import type { StoredSlice } from '../extent-store/types.ts'
+import type { BulkWork } from '../platform/bulk-work.ts'
 import type { Catalog, Clock } from '../platform/types.ts'
 import type { Directory } from '../replication/directory.ts'
 import type { NodeStores, PullRequest } from '../replication/node-store.ts'
@@ -42,6 +43,7 @@ export interface MoverDeps {
   readonly directory: Directory
   readonly catalog: Catalog
   readonly clock: Clock
+  readonly bulk: BulkWork
 }
 
 export class Mover {
@@ -121,6 +123,7 @@ export class Mover {
     if (seen === undefined || held === undefined || !(await this.isCheckpointed(seen.value))) return 0
     const source = stores.of(from)
     const lacking = (await source.slots(egroup)).filter(({ slot }) => !held.has(slot))
+    const rest = this.deps.bulk.begin()
     let bytes = 0
     for (let at = 0; at < lacking.length; at += SLOTS_PER_READ) {
       const slots = lacking.slice(at, at + SLOTS_PER_READ).map(({ slot }) => slot)
@@ -131,6 +134,7 @@ export class Mover {
         bytes += read.slice.bytes.length
       }
       if (!(await store.keepPartial(egroup, seen.value.stream, slices))) return bytes
+      await rest()
     }
     await store.completePartial(egroup, seen.value.generation)
     await this.exchange(egroup, seen, from, { node: to, tier: 'ssd' })

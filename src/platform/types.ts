@@ -4,6 +4,7 @@
  * interfaces side by side and pass the same conformance suites (test/conformance/).
  */
 import type { NodeId, Tier } from '../base/units.ts'
+import type { GuestActivity } from './bulk-work.ts'
 
 /**
  * Raw media. Offsets and lengths are bytes; they need not be aligned, but a write is atomic only per `sectorSize`.
@@ -166,6 +167,8 @@ export interface Platform {
   readonly network: Network
   readonly catalog: Catalog
   readonly devices: readonly BlockDevice[]
+  /** What guests do on the thread that runs this CVM. */
+  readonly guests: GuestActivity
   /** `undefined`: the thread that runs the engine packs everything. */
   readonly packer?: SlicePacker | undefined
 }

@@ -20,13 +20,12 @@ import type {
   SlotSummary,
   StoredSlice,
 } from '../extent-store/types.ts'
+import type { BulkWork, GuestActivity } from '../platform/bulk-work.ts'
 import type { NewCopy, NodeStore, NodeStores, PullRequest } from './node-store.ts'
 
-/**
- * One read of a pull. Small enough to let guest IO in between, and for the allocator to use its memory again: larger
- * buffers are fresh pages each time, which cost more than what is done with them.
- */
-const PULL_CHUNK_BYTES = 64 * KiB
+/** One read of a pull, while there are guests here, and while there are none. */
+const PULL_CHUNK_BYTES_MIN = 64 * KiB
+const PULL_CHUNK_BYTES_MAX = 256 * KiB
 /** Reads of one pull that are under way together, so that neither the device nor the network waits for the other. */
 const PULL_CHUNKS_AHEAD = 4
 
@@ -34,6 +33,8 @@ export class LocalStore implements NodeStore {
   readonly node: NodeId
   private readonly store: ExtentStore
   private readonly stores: () => NodeStores
+  private readonly guests: GuestActivity
+  private readonly bulk: BulkWork
   private readonly makeRoom: (bytes: number) => Promise<void>
 
   /** @param makeRoom gives up partial copies so that `bytes` have room on SSD, as far as that goes. Never rejects. */
@@ -41,11 +42,15 @@ export class LocalStore implements NodeStore {
     node: NodeId,
     store: ExtentStore,
     stores: () => NodeStores,
+    guests: GuestActivity,
+    bulk: BulkWork,
     makeRoom: (bytes: number) => Promise<void>,
   ) {
     this.node = node
     this.store = store
     this.stores = stores
+    this.guests = guests
+    this.bulk = bulk
     this.makeRoom = makeRoom
   }
 
@@ -55,6 +60,8 @@ export class LocalStore implements NodeStore {
   }
 
   append(request: AppendRequest): Promise<void> {
+    // Some guest's, here or on another node.
+    this.guests.ios++
     return this.store.append(request)
   }
 
@@ -120,20 +127,26 @@ export class LocalStore implements NodeStore {
     if (tier === 'ssd') await this.makeRoom(info.length)
     await this.store.importCopy(
       { egroup, stream, generation, tier, length: info.length },
-      readInChunks(source, egroup, info.length),
+      readInChunks(source, egroup, info.length, this.bulk),
     )
     return { bytes: info.length }
   }
 }
 
 /** In order, read ahead. Ends when none of its reads is under way any more. */
-async function* readInChunks(source: NodeStore, egroup: EgroupId, length: number): AsyncIterable<Uint8Array> {
+async function* readInChunks(
+  source: NodeStore,
+  egroup: EgroupId,
+  length: number,
+  bulk: BulkWork,
+): AsyncIterable<Uint8Array> {
   const ahead: Promise<Uint8Array>[] = []
   let at = 0
   try {
     while (at < length || ahead.length > 0) {
-      for (; at < length && ahead.length < PULL_CHUNKS_AHEAD; at += PULL_CHUNK_BYTES) {
-        const read = source.readLog(egroup, at, Math.min(PULL_CHUNK_BYTES, length - at))
+      const most = bulk.hasGuests ? PULL_CHUNK_BYTES_MIN : PULL_CHUNK_BYTES_MAX
+      for (; at < length && ahead.length < PULL_CHUNKS_AHEAD; at += most) {
+        const read = source.readLog(egroup, at, Math.min(most, length - at))
         // One that fails before its turn is heard of then.
         read.catch(() => {})
         ahead.push(read)

@@ -5,6 +5,7 @@
 import type { NodeId } from '../base/units.ts'
 import type { DeviceRecord } from '../cluster/records.ts'
 import type { Surroundings, World } from '../embedded/world.ts'
+import { GuestActivity } from '../platform/bulk-work.ts'
 import { ChaosDevice, type ChaosSettings, chaosSettings } from '../platform/faults/chaos-device.ts'
 import { seededRandom } from '../platform/real/random.ts'
 import { HDD, type ModelOverride, overrideModel, SSD } from '../platform/sim/device-models.ts'
@@ -48,6 +49,7 @@ export class SimWorld implements World {
   readonly disks = new Map<string, SimDisk>()
   private readonly options: SimWorldOptions
   private readonly clocks = new Map<NodeId, SimClock>()
+  private readonly guestActivity = new Map<NodeId, GuestActivity>()
   private readonly surroundings = new Map<NodeId, Surroundings>()
 
   constructor(options: SimWorldOptions) {
@@ -83,6 +85,16 @@ export class SimWorld implements World {
       this.clocks.set(node, clock)
     }
     return clock
+  }
+
+  /** Each node is a machine of its own. */
+  guests(node: NodeId): GuestActivity {
+    let own = this.guestActivity.get(node)
+    if (own === undefined) {
+      own = new GuestActivity()
+      this.guestActivity.set(node, own)
+    }
+    return own
   }
 
   packer(): SlicePacker {

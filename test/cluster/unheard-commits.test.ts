@@ -10,11 +10,10 @@ import { seededRandom } from '../../src/platform/real/random.ts'
 import { SimLoop } from '../../src/platform/sim/loop.ts'
 import { SimCatalog } from '../../src/platform/sim/sim-catalog.ts'
 import { SimClock } from '../../src/platform/sim/sim-clock.ts'
-import type { Catalog, Network, Platform } from '../../src/platform/types.ts'
+import type { Catalog } from '../../src/platform/types.ts'
 import { UnheardCatalog } from './unheard.ts'
 
 const TTL_MS = 2_000
-const network = {} as Network
 
 let loop: SimLoop
 let server: SimCatalog
@@ -24,15 +23,8 @@ beforeEach(() => {
   server = new SimCatalog(loop, seededRandom(7))
 })
 
-function platformOf(catalog: Catalog, seed: number): Platform {
-  return {
-    node: 'node-1',
-    clock: new SimClock(loop),
-    random: seededRandom(seed),
-    network,
-    catalog,
-    devices: [],
-  }
+function platformOf(catalog: Catalog, seed: number) {
+  return { node: 'node-1', clock: new SimClock(loop), random: seededRandom(seed), catalog }
 }
 
 async function member(

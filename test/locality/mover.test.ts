@@ -7,6 +7,7 @@ import type { EgroupRecord } from '../../src/cluster/records.ts'
 import type { ExtentStore } from '../../src/extent-store/extent-store.ts'
 import type { CopyInfo } from '../../src/extent-store/types.ts'
 import { Mover, type MoverDeps } from '../../src/locality/mover.ts'
+import { UNDISTURBED } from '../../src/platform/bulk-work.ts'
 import type { Directory } from '../../src/replication/directory.ts'
 import type { NodeStore, NodeStores } from '../../src/replication/node-store.ts'
 
@@ -56,6 +57,7 @@ function moverWhen(now: EgroupRecord | undefined, isReplaced: boolean, isThere =
     clock: { now: () => 0, wall: () => 0, sleep: async () => {} } as Partial<
       MoverDeps['clock']
     > as MoverDeps['clock'],
+    bulk: UNDISTURBED,
   }
   return { mover: new Mover(deps), calls, updated }
 }

@@ -1,5 +1,7 @@
 /** Platforms for the tests of this folder. */
+
 import { MiB } from '../../src/base/units.ts'
+import { GuestActivity } from '../../src/platform/bulk-work.ts'
 import { LogCatalog } from '../../src/platform/real/log-catalog.ts'
 import { LoopbackHub } from '../../src/platform/real/loopback-network.ts'
 import { MemoryDevice } from '../../src/platform/real/memory-device.ts'
@@ -24,6 +26,7 @@ export function platformWith(parts: Partial<Platform>): Platform {
     network: new LoopbackHub().endpoint('node-1'),
     catalog: noCatalog,
     devices: [],
+    guests: new GuestActivity(),
     ...parts,
   }
 }

@@ -37,6 +37,7 @@ export function hangable(inner: Platform): Hangable {
       network,
       catalog,
       devices: inner.devices.map((device) => new GatedDevice(gate, device)),
+      guests: inner.guests,
       // Memory only: what it hands to a dead engine goes nowhere.
       packer: inner.packer,
     },

@@ -16,7 +16,7 @@ export async function liveSlots(sim: SimCluster, cvm: Cvm): Promise<SlotSets> {
     ...catalog.list('snapshot/').map(({ value }) => decodeRecord<SnapshotRecord>(value)),
   ]
   const marks = new SlotSets()
-  const deps = { reader: cvm.reader, clock: cvm.platform.clock, proceed: () => {} }
+  const deps = { reader: cvm.reader, rest: () => cvm.platform.clock.turn(), proceed: () => {} }
   for (const tree of trees) await markTree(tree, marks, deps)
   return marks
 }

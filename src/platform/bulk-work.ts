@@ -1,0 +1,71 @@
+/**
+ * Bulk work beside guests. A rebuild, a scrub, a compaction is made of steps (a few hundred KiB read, checked or written),
+ * and between two of them guests go first: while they do IO, all bulk work of the thread together rests for a multiple of
+ * the time that it worked. While they do none it goes as fast as it can.
+ *
+ * CVMs that share a thread share their guests: each holds the others up, whoever's guest it is.
+ */
+import type { Clock } from './types.ts'
+
+/** Time rested for each unit of time worked, while there are guests: bulk work then has a tenth of the thread. */
+const REST_PER_WORK = 9
+/** Longest rest after one step, ms: a step that took long waited for a device or a peer, and rested there. */
+const REST_MS_MAX = 50
+/** Guests that did nothing for so long, in ms, are gone. */
+const GUESTS_STAY_MS = 100
+
+/** What guests do on one thread. */
+export class GuestActivity {
+  /** IOs of guests, ever. Whoever serves one counts it here. */
+  ios = 0
+  private seen = 0
+  private hereUntil = Number.NEGATIVE_INFINITY
+  private freeAt = Number.NEGATIVE_INFINITY
+
+  areHere(now: number): boolean {
+    if (this.ios !== this.seen) {
+      this.seen = this.ios
+      this.hereUntil = now + GUESTS_STAY_MS
+    }
+    return now < this.hereUntil
+  }
+
+  /** How long bulk work that took `workedMs` has to rest. Guests are here. */
+  rest(now: number, workedMs: number): number {
+    const rest = Math.min(workedMs * REST_PER_WORK, REST_MS_MAX)
+    this.freeAt = Math.max(now, this.freeAt) + rest
+    return this.freeAt - now
+  }
+}
+
+/** To be awaited between two steps. Rejects only with `CVM_DOWN`. */
+export type Rest = () => Promise<void>
+
+/** The bulk work of one CVM. */
+export interface BulkWork {
+  /** Steps had better be small. */
+  readonly hasGuests: boolean
+  /** A piece of work begins now; steps count from here, and from the end of the last rest. */
+  begin(): Rest
+}
+
+/** Bulk work that goes by what guests do on the thread. */
+export function bulkWork(clock: Clock, guests: GuestActivity): BulkWork {
+  return {
+    get hasGuests() {
+      return guests.areHere(clock.now())
+    },
+    begin() {
+      let startedAt = clock.now()
+      return async () => {
+        const now = clock.now()
+        if (guests.areHere(now)) await clock.sleep(guests.rest(now, now - startedAt))
+        else await clock.turn()
+        startedAt = clock.now()
+      }
+    },
+  }
+}
+
+/** Bulk work where there are no guests. */
+export const UNDISTURBED: BulkWork = { hasGuests: false, begin: () => () => Promise.resolve() }
