@@ -21,7 +21,7 @@ import type { Directory } from './directory.ts'
 import { BULK_TIMEOUT_MS, CALL_TIMEOUT_MS, METHOD } from './methods.ts'
 import type { NewCopy, NodeStore, NodeStores, PullRequest } from './node-store.ts'
 import type { RpcEndpoint } from './rpc.ts'
-import { decodeSliceReads, encodeSliceReads } from './slice-wire.ts'
+import { decodeSliceReads, decodeSlotSummaries, encodeSliceReads, encodeSlotSummaries } from './slice-wire.ts'
 
 const NOTHING: readonly Uint8Array[] = []
 
@@ -101,14 +101,8 @@ export class PeerStore implements NodeStore {
   }
 
   async slots(egroup: EgroupId): Promise<SlotSummary[]> {
-    const answer = await this.rpc.call<SlotSummary[]>(
-      this.node,
-      METHOD.slots,
-      { egroup },
-      NOTHING,
-      CALL_TIMEOUT_MS,
-    )
-    return answer.header
+    const answer = await this.rpc.call(this.node, METHOD.slots, { egroup }, NOTHING, CALL_TIMEOUT_MS)
+    return decodeSlotSummaries(answer.body)
   }
 
   async dropCopy(egroup: EgroupId): Promise<void> {
@@ -206,7 +200,7 @@ export function servePeers(
     body: [await store.readLog(header.egroup, header.offset, header.length)],
   }))
   rpc.handle(METHOD.slots, async (header: { egroup: EgroupId }) => ({
-    header: await store.slots(header.egroup),
+    body: [encodeSlotSummaries(await store.slots(header.egroup))],
   }))
   rpc.handle(METHOD.dropCopy, async (header: { egroup: EgroupId }) => {
     const entry = await directory.refresh(header.egroup)

@@ -1,11 +1,14 @@
 /**
  * Slices on the wire: per slice 32 bytes (u32 slot, u32 status, u32 codec, u32 kind, u32 raw bytes,
- * u32 stored bytes, the two halves of the checksum), followed by all stored bytes in the same order.
+ * u32 stored bytes, the two halves of the checksum), followed by all stored bytes in the same order. A list of what slots
+ * there are has 12 bytes for each (u32 slot, u32 stored bytes, u32 kind): a full egroup has a thousand, and as JSON they
+ * held their thread up for milliseconds.
  */
 import { HitherError } from '../base/errors.ts'
-import type { SliceRead, StoredSlice } from '../extent-store/types.ts'
+import type { SliceRead, SlotSummary, StoredSlice } from '../extent-store/types.ts'
 
 const HEAD_BYTES = 32
+const SUMMARY_BYTES = 12
 const STATUS_OK = 0
 const STATUS_MISSING = 1
 const STATUS_CORRUPT = 2
@@ -65,6 +68,33 @@ export function decodeSliceReads(body: Uint8Array, count: number): SliceRead[] {
     at += storedBytes
   }
   return reads
+}
+
+export function encodeSlotSummaries(slots: readonly SlotSummary[]): Uint8Array {
+  const bytes = new Uint8Array(slots.length * SUMMARY_BYTES)
+  const view = new DataView(bytes.buffer)
+  let at = 0
+  for (const { slot, storedBytes, kind } of slots) {
+    view.setUint32(at, slot, true)
+    view.setUint32(at + 4, storedBytes, true)
+    view.setUint32(at + 8, kind, true)
+    at += SUMMARY_BYTES
+  }
+  return bytes
+}
+
+export function decodeSlotSummaries(body: Uint8Array): SlotSummary[] {
+  if (body.length % SUMMARY_BYTES !== 0) throw malformed()
+  const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
+  const slots: SlotSummary[] = []
+  for (let at = 0; at < body.length; at += SUMMARY_BYTES) {
+    slots.push({
+      slot: view.getUint32(at, true),
+      storedBytes: view.getUint32(at + 4, true),
+      kind: view.getUint32(at + 8, true),
+    })
+  }
+  return slots
 }
 
 function malformed(): HitherError {
