@@ -74,6 +74,27 @@ describe('RunSurvival', () => {
 })
 
 describe('StreamTable', () => {
+  it('finds the stream that a walk over all of them finds, the newest of several', () => {
+    const read = fc.record({ start: fc.nat(400), count: fc.integer({ min: 1, max: 9 }) })
+    fc.assert(
+      fc.property(fc.array(read, { maxLength: 300 }), fc.constantFrom(0, 2 ** 33), (reads, base) => {
+        const streams = new StreamTable(new RunSurvival())
+        /** Ends of the 64 that were used last, the newest last. */
+        const ends: number[] = []
+        for (const { start, count } of reads) {
+          const at = base + start * 3
+          const found = ends.findLastIndex((end) => at - end >= -1 && at - end <= 4)
+          const stream = streams.read(at, count, false, 0)
+          expect(streams.continues).toBe(found >= 0)
+          const before = found < 0 ? at : ends.splice(found, 1)[0]!
+          if (ends.length === 64) ends.shift()
+          ends.push(Math.max(before, at + count))
+          expect(streams.next(stream)).toBe(ends.at(-1))
+        }
+      }),
+    )
+  })
+
   it('follows many streams read in turns', () => {
     const streams = new StreamTable(new RunSurvival())
     for (let round = 0; round < 4; round++) {

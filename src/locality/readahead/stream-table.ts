@@ -17,6 +17,10 @@ const GAP = 4
 /** A window of so many blocks (256 KiB, about what 10 Gb/s carry in 200 µs) does not grow further. */
 const WINDOW_GROWN = 64
 
+/** Streams are counted by where they end, in buckets of 8 blocks: most reads go on with none, and find their buckets empty. */
+const BUCKET_BLOCKS = 8
+const BUCKETS = 1024
+
 const RUNNING = 1
 const PAUSED = 2
 /** No stream. */
@@ -30,6 +34,7 @@ export class StreamTable {
   readonly #state = new Uint8Array(STREAMS)
   /** Of one that was never used: far from every block. */
   readonly #next = new Float64Array(STREAMS).fill(Number.NEGATIVE_INFINITY)
+  readonly #endsIn = new Uint8Array(BUCKETS)
   readonly #fetchedTo = new Float64Array(STREAMS)
   readonly #length = new Float64Array(STREAMS)
   readonly #lastSeen = new Float64Array(STREAMS)
@@ -105,8 +110,10 @@ export class StreamTable {
     this.#fetchedTo[stream] = end
   }
 
-  /** The stream that the read goes on with, the newest of several; or NONE. This loop is run for every read. */
+  /** The stream that the read goes on with, the newest of several; or NONE. */
   #find(start: BlockIndex): StreamIndex {
+    if (this.#endsIn[bucketOf(start - GAP)] === 0 && this.#endsIn[bucketOf(start + OVERLAP)] === 0)
+      return NONE
     const next = this.#next
     let found = NONE
     for (let stream = 0; stream < STREAMS; stream++) {
@@ -160,7 +167,7 @@ export class StreamTable {
 
   #first(stream: StreamIndex, start: BlockIndex, count: number): void {
     this.#state[stream] = RUNNING
-    this.#next[stream] = start + count
+    this.#moveEnd(stream, start + count)
     this.#fetchedTo[stream] = start + count
     this.#length[stream] = count
     this.#largestRead[stream] = count
@@ -181,7 +188,7 @@ export class StreamTable {
     const end = Math.max(expected, start + count)
     const advance = end - expected
     this.#usedBlocks = Math.max(0, Math.min(this.#fetchedTo[stream]!, end) - expected)
-    this.#next[stream] = end
+    this.#moveEnd(stream, end)
     this.#length[stream] = before + advance
     this.#survival.grow(before, before + advance)
     this.#lastAdvance[stream] = Math.max(1, advance)
@@ -190,8 +197,20 @@ export class StreamTable {
     if (late && this.window(stream) < WINDOW_GROWN) this.#readsAhead[stream]! *= 2
   }
 
+  #moveEnd(stream: StreamIndex, end: BlockIndex): void {
+    const before = this.#next[stream]!
+    if (before !== Number.NEGATIVE_INFINITY) this.#endsIn[bucketOf(before)]!--
+    this.#endsIn[bucketOf(end)]!++
+    this.#next[stream] = end
+  }
+
   #pause(stream: StreamIndex): void {
     this.#state[stream] = PAUSED
     this.#survival.end(this.#length[stream]!)
   }
+}
+
+/** Where a read may begin that goes on with a stream lies in the bucket of its end, or in a neighbour. */
+function bucketOf(block: BlockIndex): number {
+  return Math.floor(block / BUCKET_BLOCKS) & (BUCKETS - 1)
 }
