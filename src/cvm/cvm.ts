@@ -333,11 +333,11 @@ export class Cvm implements StoragePort {
 
   // The port: IO from this node's host, or from a host whose path was switched here. Routed to the owner.
 
-  read(vdisk: VDiskId, offset: number, target: Uint8Array): Promise<void> {
+  read(vdisk: VDiskId, offset: number, target: Uint8Array): Promise<void> | undefined {
     this.platform.guests.ios++
     const owned = this.ownership.get(vdisk)
     if (owned !== undefined) return owned.readInto(offset, target)
-    return this.route(vdisk, (port) => port.read(vdisk, offset, target))
+    return this.route(vdisk, async (port) => port.read(vdisk, offset, target))
   }
 
   write(

@@ -41,6 +41,11 @@ export interface IoWatcher {
   ended(failure: HitherError | undefined): void
 }
 
+/** Sends an IO, whose answer comes with a promise; `undefined`: it is done. */
+type SendIo<T> = (port: StoragePort) => Promise<T> | undefined
+
+const DONE: Promise<unknown> = Promise.resolve()
+
 /** An IO on its way, whatever it answers. */
 interface Airborne extends BagItem {
   /** Node whose port its latest attempt took. */
@@ -73,14 +78,26 @@ export class HostPath {
 
   /**
    * Runs one IO, again and again across failures, until it succeeds, fails for good, or the deadline passes.
+   * @param io `undefined`: it is done, and has no answer
    * @param watcher called once, in the turn in which the IO ends
    */
-  run<T>(io: (port: StoragePort) => Promise<T>, watcher?: IoWatcher): Promise<T> {
+  run<T>(io: SendIo<T>, watcher?: IoWatcher): Promise<T> {
+    const { port } = this
+    const first = port === undefined ? Promise.reject(this.noPort()) : io(port)
+    if (first === undefined) {
+      watcher?.ended(undefined)
+      return DONE as Promise<T>
+    }
     return new Promise<T>((resolve, reject) => {
       const flight = new Flight(this, io, watcher, resolve, reject)
       this.flights.add(flight)
-      flight.send()
+      flight.follow(first)
     })
+  }
+
+  /** Why nothing can be sent now. */
+  noPort(): HitherError {
+    return new HitherError('CVM_DOWN', `the CVM of ${this.current} is down`)
   }
 
   /** The port that the path leads to now. */
@@ -167,7 +184,7 @@ class Flight<T> implements Airborne {
   bagIndex = -1
   path: NodeId
   private readonly owner: HostPath
-  private readonly io: (port: StoragePort) => Promise<T>
+  private readonly io: SendIo<T>
   private readonly watcher: IoWatcher | undefined
   private readonly resolve: (value: T) => void
   private readonly reject: (error: HitherError) => void
@@ -177,7 +194,7 @@ class Flight<T> implements Airborne {
 
   constructor(
     owner: HostPath,
-    io: (port: StoragePort) => Promise<T>,
+    io: SendIo<T>,
     watcher: IoWatcher | undefined,
     resolve: (value: T) => void,
     reject: (error: HitherError) => void,
@@ -192,14 +209,16 @@ class Flight<T> implements Airborne {
   }
 
   send(): void {
+    const { port } = this.owner
+    this.follow(port === undefined ? Promise.reject(this.owner.noPort()) : this.io(port))
+  }
+
+  /** An attempt was sent on the path as it is now. */
+  follow(attempt: Promise<T> | undefined): void {
     const mine = ++this.attempt
     this.path = this.owner.target
-    const { port } = this.owner
-    if (port === undefined) {
-      this.failed(new HitherError('CVM_DOWN', `the CVM of ${this.path} is down`), mine)
-      return
-    }
-    this.io(port).then(
+    const answer = attempt ?? (DONE as Promise<T>)
+    answer.then(
       (value) => this.succeeded(value, mine),
       (error: unknown) => this.failed(asHitherError(error), mine),
     )

@@ -12,7 +12,8 @@ export type VDiskControl =
   | { readonly type: 'snapshot'; readonly name: string }
 
 export interface StoragePort {
-  read(vdisk: VDiskId, offset: number, target: Uint8Array): Promise<void>
+  /** `undefined`: it is done. */
+  read(vdisk: VDiskId, offset: number, target: Uint8Array): Promise<void> | undefined
   /** `OwnerMoved` when the attempt was meant for another generation of the owner. */
   write(vdisk: VDiskId, offset: number, data: Uint8Array, sync: boolean, attempt: WriteAttempt): Promise<void>
   /** As `write`. */

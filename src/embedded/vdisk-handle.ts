@@ -225,12 +225,12 @@ export class VDiskHandle implements VDisk {
     return this.deps.session.write(offset, offset + length, this.runIo, send, counted)
   }
 
-  private io<T>(send: (port: StoragePort) => Promise<T>, watcher: IoWatcher): Promise<T> {
+  private io<T>(send: (port: StoragePort) => Promise<T> | undefined, watcher: IoWatcher): Promise<T> {
     const turn = this.deps.turns.due()
     return turn === undefined ? this.start(send, watcher) : turn.then(() => this.start(send, watcher))
   }
 
-  private start<T>(send: (port: StoragePort) => Promise<T>, watcher: IoWatcher): Promise<T> {
+  private start<T>(send: (port: StoragePort) => Promise<T> | undefined, watcher: IoWatcher): Promise<T> {
     this.underWay++
     this.deps.track.begin()
     return this.path.run(send, watcher)

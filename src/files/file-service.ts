@@ -77,7 +77,7 @@ export class FileService {
       disks,
       container,
       slots: {
-        readInto: (offset, target) => vdisk.readInto(offset, target),
+        readInto: async (offset, target) => vdisk.readInto(offset, target),
         write: (offset, data) => vdisk.write(offset, data, true),
         erase: (offset, length) => vdisk.erase(offset, length, true),
       },

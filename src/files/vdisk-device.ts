@@ -27,7 +27,7 @@ export class VDiskDevice implements BlockDevice {
   }
 
   read(offset: number, target: Uint8Array): Promise<void> {
-    return this.#vdisk.readInto(offset, target)
+    return this.#vdisk.readInto(offset, target) ?? Promise.resolve()
   }
 
   async write(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {

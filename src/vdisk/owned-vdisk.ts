@@ -153,13 +153,14 @@ export class OwnedVDisk {
     return this.map.mappedBlocks * BLOCK_BYTES
   }
 
-  readInto(offset: number, target: Uint8Array): Promise<void> {
+  /** `undefined`: it is done. */
+  readInto(offset: number, target: Uint8Array): Promise<void> | undefined {
     try {
       this.check(offset, target.length)
     } catch (error) {
       return Promise.reject(error)
     }
-    return target.length === 0 ? Promise.resolve() : this.reads.readInto(offset, target)
+    return target.length === 0 ? undefined : this.reads.readInto(offset, target)
   }
 
   /**

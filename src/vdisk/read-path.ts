@@ -36,8 +36,6 @@ interface ReadRequest {
   misses: Misses | undefined
 }
 
-const DONE = Promise.resolve()
-
 export class ReadPath {
   private readonly vdisk: number
   private readonly map: PageMap
@@ -59,14 +57,14 @@ export class ReadPath {
     this.prefetcher = prefetcher
   }
 
-  /** Fills `target` from byte `offset`; the range lies inside the vDisk. What is cached costs no wait. */
-  readInto(offset: number, target: Uint8Array): Promise<void> {
+  /** Fills `target` from byte `offset`; the range lies inside the vDisk. `undefined`: it was all cached, and is done. */
+  readInto(offset: number, target: Uint8Array): Promise<void> | undefined {
     const request = requestOf(offset, target)
     try {
       const at = this.copyCached(request, request.start)
       if (at === request.end && request.misses === undefined) {
         this.answer(request)
-        return DONE
+        return undefined
       }
       this.services.assertCanServe()
       return this.resolve(request, at, true)
