@@ -117,10 +117,11 @@ export class AppendStore implements BlockStore {
     this.#size = size
   }
 
-  static async open(folder: string, size: number): Promise<AppendStore> {
+  /** @param isFresh its space is not written beforehand: each append has the file system allocate */
+  static async open(folder: string, size: number, isFresh = false): Promise<AppendStore> {
     const file = await open(join(folder, 'append'), 'w+')
     const piece = new Uint8Array(2 ** 20).fill(1)
-    for (let at = 0; at < size; at += piece.length) await file.write(piece, 0, piece.length, at)
+    for (let at = 0; at < size && !isFresh; at += piece.length) await file.write(piece, 0, piece.length, at)
     await file.datasync()
     return new AppendStore(file, size)
   }

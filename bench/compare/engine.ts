@@ -7,6 +7,9 @@ import { BenchCluster } from '../workload/bench-cluster.ts'
 import type { Cell } from '../workload/cell.ts'
 import { depthOf, fillAndRead, type IoJob, operationOf } from '../workload/io-jobs.ts'
 
+/** Few operations are timed: a look at the clock costs a tenth of a cached read, and the limits are not timed either. */
+const CPU_TURN = { clock: 'cpu', sampleEvery: 32 } as const
+
 /**
  * An engine in its steady state: one cluster for all turns, a new disk each turn, whose space is reclaimed before the next.
  * So the memory of its devices has been touched before, as that of a store which has run for a while has; in the first
@@ -26,7 +29,7 @@ export async function steadyEngine(
   const round = async (): Promise<Measured> => {
     const disk = await bench.disk(`disk-${++turns}`, job.diskBytes)
     const operation = operationOf(job, bench, disk, depth)
-    const measured = await drive(operation, { depth, seconds, clock: 'cpu', signal: context.signal })
+    const measured = await drive(operation, { ...CPU_TURN, depth, seconds, signal: context.signal })
     await disk.close()
     await bench.cluster.deleteVDisk(disk.name)
     await bench.cluster.runCurator()
@@ -74,9 +77,7 @@ export async function filledEngine(
     contender: {
       name,
       bytes: job.ioBytes,
-      // Few operations are timed: a look at the clock costs a tenth of a cached read.
-      round: () =>
-        drive(operation, { depth, seconds, clock: 'cpu', sampleEvery: 32, signal: context.signal }),
+      round: () => drive(operation, { ...CPU_TURN, depth, seconds, signal: context.signal }),
     },
   }
 }
