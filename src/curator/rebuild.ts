@@ -6,6 +6,7 @@
  *   2. For each sealed egroup with fewer than RF copies that count: choose a node as for a new egroup; it pulls a copy
  *      from one that is reachable; one compare-and-set adds it to the directory. Many to many: sources and targets differ
  *      from egroup to egroup, in a large cluster several are under way together.
+ *      One that has RF copies, but two of them in one block as no other was up when they were made, gets one more in another.
  *   3. Copies that do not count leave the record when RF others are in it, in the same compare-and-set.
  *   4. A record with more than RF copies that count loses one, when it was so at the last scan too: a move that adds
  *      before it removes is left to its mover.
@@ -57,15 +58,18 @@ export class Rebuild {
     progress.short += await this.sealOpen(counts)
     await directory.catchUp()
     const lacking: EgroupId[] = []
+    const crowded: EgroupId[] = []
     const surplus = new Map<EgroupId, number>()
     for (const [egroup, { value, revision }] of directory.all()) {
       if (value.state !== 'sealed' || value.length === 0) continue
       const good = value.copies.filter((copy) => counts(copy.node)).length
       if (good < value.rf || good < value.copies.length) lacking.push(egroup)
       else if (good > value.rf) surplus.set(egroup, revision)
+      else if (this.isCrowded(value, counts)) crowded.push(egroup)
     }
     const pulls = bulkJobsAtOnce(this.context.membership.aliveMembers().length)
     await atOnce(lacking, pulls, (egroup) => this.restore(egroup, counts, progress, pace))
+    await atOnce(crowded, pulls, (egroup) => this.spread(egroup, counts, progress, pace))
     for (const [egroup, revision] of surplus) {
       if (this.surplus.get(egroup) !== revision) continue
       surplus.delete(egroup)
@@ -106,7 +110,8 @@ export class Rebuild {
         await this.dropLost(egroup, record, counts)
         break
       }
-      const bytes = full.size < TARGETS_MAX ? await this.addCopy(egroup, record, counts, full) : undefined
+      const bytes =
+        full.size < TARGETS_MAX ? await this.addCopy(egroup, record, record.rf, counts, full) : undefined
       if (bytes === undefined) {
         progress.short++
         break
@@ -114,21 +119,46 @@ export class Rebuild {
       pulled += bytes
       await pace.spent(bytes)
     }
-    if (pulled === 0) return
-    progress.egroups++
-    progress.bytes += pulled
-    this.context.counters.backgroundBytes += pulled
+    this.count(pulled, progress)
   }
 
-  /** Returns the bytes that were pulled, 0 when the target did not take them; `undefined` when there is no way. */
+  /** Adds a copy in a block that has none. The one that is too many then goes with a later scan, as any does (step 4). */
+  private async spread(egroup: EgroupId, counts: Counts, progress: Progress, pace: Pace): Promise<void> {
+    this.context.proceed()
+    const record = this.context.directory.record(egroup)
+    if (record === undefined || record.copies.length > record.rf || !this.isCrowded(record, counts)) return
+    const bytes = (await this.addCopy(egroup, record, record.rf + 1, counts, new Set())) ?? 0
+    await pace.spent(bytes)
+    this.count(bytes, progress)
+  }
+
+  private count(pulledBytes: number, progress: Progress): void {
+    if (pulledBytes === 0) return
+    progress.egroups++
+    progress.bytes += pulledBytes
+    this.context.counters.backgroundBytes += pulledBytes
+  }
+
+  /** Copies share a block, and one without any has a node that counts. */
+  private isCrowded({ copies, rf }: EgroupRecord, counts: Counts): boolean {
+    const blocks = new Set(copies.map((copy) => this.blockOf(copy.node)))
+    if (blocks.size >= rf) return false
+    return this.context.membership.members().some(({ node, block }) => counts(node) && !blocks.has(block))
+  }
+
+  /**
+   * Returns the bytes that were pulled, 0 when the target did not take them; `undefined` when there is no way.
+   * @param most copies that the record may have then; more than RF: the new one has to be in a block of its own
+   */
   private async addCopy(
     egroup: EgroupId,
     record: EgroupRecord,
+    most: number,
     counts: Counts,
     full: Set<NodeId>,
   ): Promise<number | undefined> {
     const { membership, stores } = this.context
-    const target = await this.chooseTarget(record, counts, full)
+    const target = await this.chooseTarget(record, most > record.rf, counts, full)
     const sources = record.copies
       .map((copy) => copy.node)
       .filter((node) => membership.isAlive(node))
@@ -139,7 +169,7 @@ export class Rebuild {
     for (const from of sources) {
       try {
         const { bytes } = await stores.of(target).pull({ egroup, stream, generation, tier, from })
-        return (await this.list(egroup, target, counts)) ? bytes : 0
+        return (await this.list(egroup, target, most, counts)) ? bytes : 0
       } catch (error) {
         const code = codeOf(error)
         if (code === 'NO_SPACE' || code === 'DEVICE_FULL' || code === 'DEVICE_FAILED') break
@@ -151,12 +181,16 @@ export class Rebuild {
 
   private async chooseTarget(
     record: EgroupRecord,
+    apartOnly: boolean,
     counts: Counts,
     full: ReadonlySet<NodeId>,
   ): Promise<NodeId | undefined> {
     const { space, platform } = this.context
     const avoid = new Set([...record.copies.map((copy) => copy.node), ...full])
-    const candidates = space.candidates(avoid).nodes.filter((node) => counts(node.node))
+    const blocks = new Set(apartOnly ? record.copies.map((copy) => this.blockOf(copy.node)) : [])
+    const candidates = space
+      .candidates(avoid)
+      .nodes.filter(({ node, block }) => counts(node) && !blocks.has(block))
     const taken = record.copies
       .filter((copy) => counts(copy.node))
       .map(({ node }) => ({ node, block: this.blockOf(node) }))
@@ -168,14 +202,14 @@ export class Rebuild {
   }
 
   /** Puts the new copy into the directory; when somebody else was faster, it goes again. */
-  private async list(egroup: EgroupId, target: NodeId, counts: Counts): Promise<boolean> {
+  private async list(egroup: EgroupId, target: NodeId, most: number, counts: Counts): Promise<boolean> {
     const { directory, stores, space } = this.context
     const tier = (await stores.of(target).copyInfo(egroup))?.tier ?? space.tierFor(target)
     let dropped: readonly CopyRecord[] = []
     const after = await directory.update(egroup, (record) => {
       dropped = []
       if (record.copies.some((copy) => copy.node === target)) return undefined
-      if (record.copies.filter((copy) => counts(copy.node)).length >= record.rf) return undefined
+      if (record.copies.filter((copy) => counts(copy.node)).length >= most) return undefined
       const all = [...record.copies, { node: target, tier }]
       const copies = withoutLost(all, record.rf, counts)
       dropped = all.filter((copy) => !copies.includes(copy))

@@ -109,6 +109,36 @@ describe('rebuild', () => {
     await cluster.close()
   })
 
+  test('copies that had to share a block are spread when another one is back', async () => {
+    const cluster = await openTestCluster({ nodes: 4, nodesPerBlock: 2 })
+    await cluster.failCvm('node-3')
+    await cluster.failCvm('node-4')
+    const disk = await cluster.createVDisk('a', { size: 64 * MiB, node: 'node-1' })
+    const bytes = randomBytes(10 * MiB, 8)
+    await writeAll(disk, 0, bytes)
+    await cluster.runCurator()
+    const sealed = () => records(cluster).filter(({ state, length }) => state === 'sealed' && length > 0)
+    expect(sealed().every((record) => record.blocks.size === 1)).toBe(true)
+    await cluster.recoverCvm('node-3')
+    await cluster.recoverCvm('node-4')
+    await cluster.runCurator()
+    expect(sealed().every((record) => record.blocks.size === 2)).toBe(true)
+    // What is too many has to be so at two scans.
+    await cluster.runCurator()
+    await cluster.runCurator()
+    for (const record of sealed()) {
+      expect(record.blocks.size).toBe(2)
+      expect(record.nodes).toHaveLength(2)
+      expect(record.nodes).toContain('node-1')
+    }
+    // Nothing moves any more.
+    expect((await cluster.runCurator()).rebuiltEgroups).toBe(0)
+    await cluster.failCvm('node-1')
+    await cluster.failCvm('node-2')
+    expect(await holds(disk, 0, bytes)).toBe(true)
+    await cluster.close()
+  })
+
   test('without a node that could take a copy, the report says so and nothing is lost', async () => {
     const cluster = await openTestCluster({ nodes: 2 })
     const disk = await cluster.createVDisk('a', { size: 64 * MiB, node: 'node-1' })
