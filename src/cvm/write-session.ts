@@ -9,8 +9,8 @@
 import { Bag, type BagItem } from '../base/bag.ts'
 import { asHitherError, type HitherError } from '../base/errors.ts'
 import { Semaphore } from '../base/queue.ts'
-import { RangeLock } from '../base/range-lock.ts'
-import type { Generation } from '../base/units.ts'
+import { type LockedRange, RangeLock } from '../base/range-lock.ts'
+import { BLOCK_BYTES, type Generation } from '../base/units.ts'
 import { OwnerMoved, type WriteAttempt } from '../vdisk/attempt-guard.ts'
 import type { IoWatcher } from './host-path.ts'
 import type { StoragePort } from './port.ts'
@@ -43,7 +43,7 @@ export class WriteSession {
   private nextNumber = 1
   private readonly underWay = new Bag<SessionWrite>()
   private readonly places = new Semaphore(IN_FLIGHT_MAX)
-  private readonly ranges = new RangeLock()
+  private readonly ranges = new RangeLock(BLOCK_BYTES)
   /** An attempt of a write below, which failed, may still be on its way; 0: there is none. */
   private unsureBelow = 0
 
@@ -69,11 +69,18 @@ export class WriteSession {
     send: SendAttempt,
     watcher: IoWatcher | undefined,
   ): Promise<void> {
-    const write = new SessionWrite(this, this.nextNumber++, start, end, send, watcher)
+    const write = new SessionWrite(this, this.nextNumber++, send, watcher)
     this.underWay.add(write)
     const io = (port: StoragePort): Promise<void> => write.send(port)
-    if (this.ranges.tryLock(start, end)) return run(io, write)
-    return this.ranges.lock(start, end).then(() => run(io, write))
+    const range = this.ranges.tryLock(start, end)
+    if (range === undefined) {
+      return this.ranges.lock(start, end).then((waitedFor) => {
+        write.range = waitedFor
+        return run(io, write)
+      })
+    }
+    write.range = range
+    return run(io, write)
   }
 
   /** The name of an attempt, for the owner of the generation that is known. */
@@ -100,11 +107,11 @@ export class WriteSession {
    * @param isUnsure an attempt may still be on its way
    */
   land(write: SessionWrite, toldBelow: number, isUnsure: boolean): void {
-    const { number, start, end } = write
+    const { number } = write
     if (isUnsure) this.unsureBelow = Math.max(this.unsureBelow, number + 1)
     else if (toldBelow >= this.unsureBelow) this.unsureBelow = 0
     this.underWay.remove(write)
-    this.ranges.unlock(start, end)
+    this.ranges.unlock(write.range!)
     this.places.release()
   }
 }
@@ -113,8 +120,8 @@ export class WriteSession {
 class SessionWrite implements IoWatcher, BagItem {
   bagIndex = -1
   readonly number: number
-  readonly start: number
-  readonly end: number
+  /** Its bytes, from when it is sent. */
+  range: LockedRange | undefined
   private readonly session: WriteSession
   private readonly sendAttempt: SendAttempt
   private readonly watcher: IoWatcher | undefined
@@ -125,15 +132,11 @@ class SessionWrite implements IoWatcher, BagItem {
   constructor(
     session: WriteSession,
     number: number,
-    start: number,
-    end: number,
     sendAttempt: SendAttempt,
     watcher: IoWatcher | undefined,
   ) {
     this.session = session
     this.number = number
-    this.start = start
-    this.end = end
     this.sendAttempt = sendAttempt
     this.watcher = watcher
   }

@@ -9,7 +9,7 @@
  * log: it costs one promise.
  */
 import { Semaphore } from '../base/queue.ts'
-import { RangeLock } from '../base/range-lock.ts'
+import { type LockedRange, RangeLock } from '../base/range-lock.ts'
 import { BLOCK_BYTES, BLOCKS_PER_VBLOCK } from '../base/units.ts'
 import type { SpaceUse } from '../extent-store/types.ts'
 import type { CommitQueue } from './commit-queue.ts'
@@ -57,12 +57,12 @@ export class WritePath {
     const start = Math.floor(offset / BLOCK_BYTES)
     const end = Math.ceil((offset + data.length) / BLOCK_BYTES)
     const isOnePiece = data.length === (end - start) * BLOCK_BYTES && end - start <= PLAN_BLOCKS_MAX
-    if (!isOnePiece || !this.tryEnter(start, end))
-      return this.writeInSteps(offset, data, start, end, sync, use)
+    const range = isOnePiece ? this.tryEnter(start, end) : undefined
+    if (range === undefined) return this.writeInSteps(offset, data, start, end, sync, use)
     return new Promise((resolve, reject) => {
       const piece = { start, end, data, dataOffset: 0, sync, use }
       const write = new PieceWrite(this.pieceDeps, piece, (failure) => {
-        this.leave(start, end)
+        this.leave(range)
         if (failure !== undefined) {
           reject(failure)
           return
@@ -82,7 +82,7 @@ export class WritePath {
     const stop = offset + length
     const start = Math.floor(offset / BLOCK_BYTES)
     const end = Math.ceil(stop / BLOCK_BYTES)
-    await this.enter(start, end)
+    const range = await this.enter(start, end)
     try {
       const innerStart = Math.ceil(offset / BLOCK_BYTES)
       const innerEnd = Math.floor(stop / BLOCK_BYTES)
@@ -94,7 +94,7 @@ export class WritePath {
       if (innerStart < innerEnd) await this.eraseBlocks(innerStart, innerEnd, sync)
       if (innerEnd < end) await this.zeroPart(innerEnd, innerEnd * BLOCK_BYTES, stop, sync)
     } finally {
-      this.leave(start, end)
+      this.leave(range)
     }
   }
 
@@ -112,22 +112,23 @@ export class WritePath {
   }
 
   /** Takes a place and the range if neither has to be waited for. */
-  private tryEnter(start: number, end: number): boolean {
-    if (this.deps.throttle() !== undefined || !this.places.tryAcquire()) return false
-    if (this.ranges.tryLock(start, end)) return true
-    this.places.release()
-    return false
+  private tryEnter(start: number, end: number): LockedRange | undefined {
+    if (this.deps.throttle() !== undefined || !this.places.tryAcquire()) return undefined
+    const range = this.ranges.tryLock(start, end)
+    if (range === undefined) this.places.release()
+    return range
   }
 
-  private async enter(start: number, end: number): Promise<void> {
+  private async enter(start: number, end: number): Promise<LockedRange> {
     if (!this.places.tryAcquire()) await this.places.acquire()
-    if (!this.ranges.tryLock(start, end)) await this.ranges.lock(start, end)
+    const range = this.ranges.tryLock(start, end) ?? (await this.ranges.lock(start, end))
     const throttled = this.deps.throttle()
     if (throttled !== undefined) await throttled
+    return range
   }
 
-  private leave(start: number, end: number): void {
-    this.ranges.unlock(start, end)
+  private leave(range: LockedRange): void {
+    this.ranges.unlock(range)
     this.places.release()
   }
 
@@ -139,13 +140,13 @@ export class WritePath {
     sync: boolean,
     use: SpaceUse,
   ): Promise<void> {
-    await this.enter(start, end)
+    const range = await this.enter(start, end)
     try {
       const aligned = data.length === (end - start) * BLOCK_BYTES
       const blocks = aligned ? data : await this.fillEdges(offset, data, start, end)
       await this.writeBlocks(start, end, blocks, sync, use)
     } finally {
-      this.leave(start, end)
+      this.leave(range)
     }
     this.deps.onWritten(data.length)
   }

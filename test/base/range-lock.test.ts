@@ -4,12 +4,13 @@
  */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { RangeLock } from '../../src/base/range-lock.ts'
+import { type LockedRange, RangeLock } from '../../src/base/range-lock.ts'
 
 interface Request {
   readonly start: number
   readonly end: number
   held: boolean
+  range?: LockedRange
 }
 
 const overlaps = (a: Request, b: Request) => a.start < b.end && b.start < a.end
@@ -17,8 +18,12 @@ const overlaps = (a: Request, b: Request) => a.start < b.end && b.start < a.end
 const step = fc.oneof(
   fc.record({
     kind: fc.constantFrom('lock' as const, 'tryLock' as const),
-    start: fc.nat(20),
-    length: fc.integer({ min: 1, max: 8 }),
+    // Two neighbourhoods that share their places, and a few wide ones.
+    start: fc.oneof(
+      fc.nat(20),
+      fc.nat(20).map((at) => 1024 * 3 + at),
+    ),
+    length: fc.oneof(fc.integer({ min: 1, max: 8 }), fc.constantFrom(60, 5_000)),
   }),
   fc.record({ kind: fc.constant('unlock' as const), which: fc.nat() }),
 )
@@ -26,8 +31,8 @@ const step = fc.oneof(
 describe('RangeLock', () => {
   it('agrees with its model at every step', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { maxLength: 50 }), async (steps) => {
-        const lock = new RangeLock()
+      fc.asyncProperty(fc.array(step, { maxLength: 50 }), fc.constantFrom(1, 3), async (steps, unit) => {
+        const lock = new RangeLock(unit)
         /** Not yet given back, in order of arrival. */
         const alive: Request[] = []
         const mayHold = (request: Request) =>
@@ -38,17 +43,18 @@ describe('RangeLock', () => {
             const request = holders[action.which % holders.length]
             if (request === undefined) continue
             alive.splice(alive.indexOf(request), 1)
-            lock.unlock(request.start, request.end)
+            lock.unlock(request.range!)
           } else {
-            const request = { start: action.start, end: action.start + action.length, held: false }
+            const request: Request = { start: action.start, end: action.start + action.length, held: false }
             const free = !alive.some((other) => overlaps(other, request))
             if (action.kind === 'tryLock') {
-              expect(lock.tryLock(request.start, request.end)).toBe(free)
-              if (!free) continue
-              request.held = true
+              const range = lock.tryLock(request.start, request.end)
+              expect(range !== undefined).toBe(free)
+              if (range === undefined) continue
+              Object.assign(request, { held: true, range })
             } else {
-              void lock.lock(request.start, request.end).then(() => {
-                request.held = true
+              void lock.lock(request.start, request.end).then((range) => {
+                Object.assign(request, { held: true, range })
               })
             }
             alive.push(request)
@@ -64,15 +70,14 @@ describe('RangeLock', () => {
     )
   })
 
-  it('treats empty ranges and foreign unlocks as bugs', () => {
+  it('treats empty ranges, foreign unlocks, and unlocking twice as bugs', () => {
     const lock = new RangeLock()
     expect(() => lock.tryLock(5, 5)).toThrow('not empty')
-    lock.tryLock(0, 4)
+    const first = lock.tryLock(0, 4)!
     void lock.lock(2, 6)
-    expect(() => lock.unlock(0, 3)).toThrow('by its holder')
-    expect(() => lock.unlock(2, 6)).toThrow('by its holder')
-    lock.unlock(0, 4)
-    lock.unlock(2, 6)
-    expect([lock.held, lock.waiting]).toEqual([0, 0])
+    expect(() => lock.unlock(new RangeLock().tryLock(0, 4)!)).toThrow('by its holder')
+    lock.unlock(first)
+    expect(() => lock.unlock(first)).toThrow('by its holder')
+    expect([lock.held, lock.waiting]).toEqual([1, 0])
   })
 })

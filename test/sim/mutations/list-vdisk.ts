@@ -63,8 +63,8 @@ export const VDISK_MUTATIONS: readonly Mutation[] = [
     also: [
       {
         file: 'base/range-lock.ts',
-        find: 'if (later.start >= end || later.end <= start) continue',
-        replace: 'if (later.start !== start || later.end !== end) continue',
+        find: 'if (later.number < number || later.start >= end || later.end <= start) continue',
+        replace: 'if (later.number < number || later.start !== start || later.end !== end) continue',
       },
     ],
   },
