@@ -66,12 +66,13 @@ export class ReclaimParticipant {
     return encodeInventory(store.copies())
   }
 
+  /** The leader waits for it, and so does whatever it would find dead: it is over soon, but for the walk of a large map. */
   private async mark({ run, vdisk, own, roots }: MarkHeader) {
     this.assertRuns(run)
     const { reader, bulk, streams } = this.context
     const root = own ? await streams.checkpoint(vdisk) : undefined
     const marks = new SlotSets()
-    const deps = { reader, rest: bulk.begin(), proceed: () => this.assertRuns(run) }
+    const deps = { reader, rest: bulk.begin('hurried'), proceed: () => this.assertRuns(run) }
     if (root !== undefined) await markTree(root, marks, deps)
     for (const tree of roots) await markTree(tree, marks, deps)
     const header: MarkAnswer = root === undefined ? {} : { replay: root.replay }
@@ -82,7 +83,7 @@ export class ReclaimParticipant {
     this.assertRuns(run)
     const { candidates, notes, gossip, bulk } = this.context
     candidates.setWatermark(watermark)
-    const rest = bulk.begin()
+    const rest = bulk.begin('hurried')
     for (let segment = 0; segment < candidates.segments; segment++) {
       candidates.forgetInSegment(segment, (egroup, ref) => live.get(egroup)?.has(ref >>> 3) === false)
       await rest()

@@ -5,12 +5,14 @@
  */
 import type { EgroupId, NodeId } from '../base/units.ts'
 import { MiB } from '../base/units.ts'
-import { BULK_TIMEOUT_MS, METHOD } from '../replication/methods.ts'
+import { METHOD } from '../replication/methods.ts'
 import type { CuratorContext } from './context.ts'
 import type { ScrubStepAnswer, ScrubStepHeader } from './scrub-node.ts'
 import { sealAllOpen } from './seal-streams.ts'
 
 const STEP_BYTES = 64 * MiB
+/** Beside guests a step is mostly rest, and the nodes of one thread rest for each other, too. */
+const STEP_TIMEOUT_MS = 300_000
 const PASS_MS = 24 * 60 * 60 * 1000
 
 export interface ScrubResult {
@@ -91,7 +93,7 @@ export class Scrub {
       METHOD.scrubStep,
       header,
       [],
-      BULK_TIMEOUT_MS,
+      STEP_TIMEOUT_MS,
     )
     return answer.header
   }

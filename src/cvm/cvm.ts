@@ -22,7 +22,6 @@ import { CandidateIndex } from '../dedupe/candidate-index.ts'
 import { ExtentStore } from '../extent-store/extent-store.ts'
 import { createLocalityPolicy } from '../locality/create-policy.ts'
 import { HeatTable, TouchWindow } from '../locality/heat.ts'
-import { SSD_HIGH } from '../locality/marks.ts'
 import { Mover } from '../locality/mover.ts'
 import { type BulkWork, bulkWork } from '../platform/bulk-work.ts'
 import type { Platform } from '../platform/types.ts'
@@ -49,12 +48,11 @@ import { nearestNodes } from './nearest.ts'
 import { OwnerPort } from './owner-port.ts'
 import { Ownership } from './ownership.ts'
 import { PartialCopies } from './partial-copies.ts'
-import { usableTier } from './plan-input.ts'
 import type { StoragePort, VDiskControl } from './port.ts'
 import { ReclaimGuard } from './reclaim-guard.ts'
 import { reconcile } from './reconcile.ts'
 import type { CvmSettings, EmitEvent } from './settings.ts'
-import { Space } from './space.ts'
+import { isShort, Space, usageOf } from './space.ts'
 import { StartedParts } from './started-parts.ts'
 
 /** Budget of the candidate index: at 12 to 16 bytes a fingerprint, 20 GiB of unique data. Bytes. */
@@ -214,7 +212,7 @@ export class Cvm implements StoragePort {
         onHit: (egroup, ref) => this.reclaimGuard.note(egroup, ref),
         onFingerprints: (hi, lo, egroup, ref) => this.gossip.add(hi, lo, egroup, ref),
         observer: this.localiser,
-        makeRoom: () => this.curator.makeRoom(),
+        makeRoom: () => this.makeRoom(),
         onDeposed: () => {},
         onError: (where, error) => this.reportError(where, error),
       },
@@ -281,7 +279,8 @@ export class Cvm implements StoragePort {
     const { catalog, clock, guests, network, node, random } = platform
     // First of all, so that a call that comes early hears that this CVM is not up, instead of nothing.
     const rpc = await parts.add(new RpcEndpoint(network, clock, random.u32()), (part) => part.close())
-    const bulk = bulkWork(clock, guests)
+    let opened: ExtentStore | undefined
+    const bulk = bulkWork(clock, guests, () => opened !== undefined && isShort(usageOf(opened)))
     const opening = ExtentStore.open({
       node,
       devices: platform.devices,
@@ -292,6 +291,7 @@ export class Cvm implements StoragePort {
       },
     })
     const store = await parts.add(opening, (part) => part.close())
+    opened = store
     const close = (part: { close(): void }) => part.close()
     const view = <T>(prefix: string) => parts.add(RecordsView.open<T>(catalog, prefix), close)
     const [membership, directory, vdisks, owners, vms, containers] = await Promise.all([
@@ -425,6 +425,17 @@ export class Cvm implements StoragePort {
     for (const view of [this.vdisks, this.owners, this.vms, this.containers]) view.close()
   }
 
+  /** For a write that found no room: `true` when it is worth another try. */
+  private async makeRoom(): Promise<boolean> {
+    const { guests } = this.platform
+    guests.waitingForSpace++
+    try {
+      return await this.curator.makeRoom()
+    } finally {
+      guests.waitingForSpace--
+    }
+  }
+
   private makeStores(): NodeStores {
     const node = this.node
     const peers = new Map<NodeId, NodeStore>()
@@ -509,8 +520,7 @@ export class Cvm implements StoragePort {
     this.vms.onChange(() => this.homing.look())
     this.directory.onChange(() => this.space.changed())
     this.membership.onUsage((_node, usage) => {
-      const ssd = usableTier(usage.ssd)
-      if (ssd.usedBytes > ssd.sizeBytes * SSD_HIGH && this.coldMoves.isDue()) this.curator.moveColdSoon()
+      if (isShort(usage) && this.coldMoves.isDue()) this.curator.moveColdSoon()
     })
     // vDisks of nodes that were down before this CVM came up.
     const dead = new Set<NodeId>()

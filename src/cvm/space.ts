@@ -9,8 +9,10 @@ import { choosePlacement, type PlacementNode } from '../cluster/placement.ts'
 import type { ContainerRecord, NodeRecord, TierUsageRecord, UsageRecord } from '../cluster/records.ts'
 import type { ExtentStore } from '../extent-store/extent-store.ts'
 import type { SpaceUse } from '../extent-store/types.ts'
+import { SSD_HIGH } from '../locality/marks.ts'
 import type { Clock, Random } from '../platform/types.ts'
 import type { TargetChoice } from '../replication/stream-writer.ts'
+import { usableTier } from './plan-input.ts'
 import { FULL_SHARE } from './settings.ts'
 
 /** Usage is published at most this often, and only when it changed. Milliseconds. */
@@ -23,6 +25,12 @@ interface Placed {
   readonly published: UsageRecord | undefined
   readonly bytes: number
   readonly at: number
+}
+
+/** The SSD is so full that what is cold has to leave it. */
+export function isShort(usage: UsageRecord): boolean {
+  const ssd = usableTier(usage.ssd)
+  return ssd.usedBytes > ssd.sizeBytes * SSD_HIGH
 }
 
 export function usageOf(store: ExtentStore): UsageRecord {
