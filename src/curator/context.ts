@@ -43,6 +43,8 @@ export interface ReclaimNotes {
 export interface CuratorSpace {
   candidates(avoid: ReadonlySet<NodeId>): { readonly nodes: PlacementNode[] }
   tierFor(node: NodeId): Tier
+  /** Tells the peers now what this node has free. */
+  publish(): Promise<void>
 }
 
 export interface CuratorCounters {

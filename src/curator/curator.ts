@@ -45,6 +45,8 @@ const MOVE_SOON_MS = 300
 const RECLAIM_AGAIN_MS = 200
 /** A reclaim that the volume of writes asks for runs so long after. Milliseconds. */
 const RECLAIM_SOON_MS = 20
+/** A CVM that has not told by then what it has free is hung, or dead. */
+const TELL_SPACE_MS = 500
 
 export interface CuratorSettings {
   /** Time between background scans, ms; 0: only on request. */
@@ -73,6 +75,8 @@ export class Curator {
   /** Something has changed since the last scan began. */
   private changed = true
   private readonly sealed = new SealedVolume()
+  /** By this CVM as a leader, ever. */
+  private reclaimedBytes = 0
   private readonly room: Room
   private readonly downSince = new Map<NodeId, number>()
   private readonly unsubscribe: Array<() => void> = []
@@ -89,12 +93,18 @@ export class Curator {
     this.scrub = new Scrub(this.context)
     this.drain = new Drain(this.context, this.rebuild)
     this.room = new Room(deps.platform.clock, async () => {
-      const { reclaimedBytes } = await this.lead(() => this.reclaimNow(this.pace(true)))
-      return reclaimedBytes
+      // What another job gets back while this one waits for its turn counts as well.
+      const before = this.reclaimedBytes
+      await this.lead(() => this.reclaimNow(this.pace(true)))
+      return this.reclaimedBytes - before
     })
     this.unlisted = new Unlisted(this.context)
     new ReclaimParticipant(this.context, this.unlisted)
     new ScrubNode(this.context)
+    deps.rpc.handle(METHOD.publishUsage, async () => {
+      await deps.space.publish()
+      return {}
+    })
     deps.rpc.handle(METHOD.rotateStream, async ({ vdisk }: { vdisk: VDiskId }) => {
       await deps.streams.rotate(vdisk)
       return {}
@@ -264,7 +274,8 @@ export class Curator {
 
   private pace(onRequest: boolean): Pace {
     const rate = onRequest ? Number.POSITIVE_INFINITY : BACKGROUND_BYTES_PER_SECOND
-    return new Pace(this.context.platform.clock, rate)
+    const { clock, guests } = this.context.platform
+    return new Pace(clock, guests, rate)
   }
 
   private isOverdue(node: NodeId): boolean {
@@ -294,9 +305,32 @@ export class Curator {
     })
   }
 
-  private reclaimNow(pace: Pace, eagerness?: Eagerness): Promise<ReclaimResult> {
+  private async reclaimNow(pace: Pace, eagerness?: Eagerness): Promise<ReclaimResult> {
     this.sealed.reset()
-    return this.reclaim.run(pace, eagerness)
+    const result = await this.reclaim.run(pace, eagerness)
+    this.reclaimedBytes += result.reclaimedBytes
+    if (result.reclaimedBytes > 0) await this.tellSpace()
+    return result
+  }
+
+  /**
+   * Every CVM tells what it has free, and this one hears: a compaction changes nothing in the directory, and a write that
+   * waited for it would find the nodes as full as before. One that does not answer is not waited for.
+   */
+  private async tellSpace(): Promise<void> {
+    const { membership, space, rpc } = this.context
+    const told = membership
+      .aliveMembers()
+      .map(({ node }) =>
+        node === membership.self
+          ? space.publish()
+          : rpc.call(node, METHOD.publishUsage, undefined, [], TELL_SPACE_MS),
+      )
+    const heard = Promise.allSettled(told).then(() => membership.hearUsage())
+    const patience = new AbortController()
+    const { clock } = this.context.platform
+    await Promise.race([heard.catch(() => {}), clock.sleep(TELL_SPACE_MS, patience.signal).catch(() => {})])
+    patience.abort()
   }
 
   private ssdBytes(): number {

@@ -170,7 +170,7 @@ export class Drain {
   private async moveCopies(node: NodeId): Promise<void> {
     const { directory, membership, platform } = this.context
     const counts = (other: NodeId) => other !== node && membership.isAlive(other)
-    const pace = new Pace(platform.clock, Number.POSITIVE_INFINITY)
+    const pace = new Pace(platform.clock, platform.guests, Number.POSITIVE_INFINITY)
     let last: RebuildResult | undefined
     for (let pass = 0; pass < PASSES_MAX; pass++) {
       await directory.catchUp()

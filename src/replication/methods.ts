@@ -9,7 +9,6 @@ export const METHOD = {
   copyInfo: 6,
   readSlots: 7,
   readLog: 8,
-  slots: 9,
   dropCopy: 10,
   compact: 11,
   repairSlot: 12,
@@ -17,6 +16,8 @@ export const METHOD = {
   moveTier: 14,
   pull: 15,
   dropPartial: 16,
+  /** 9 answered the same as JSON. */
+  slots: 17,
   // vDisk IO sent on to the owner
   vdiskRead: 32,
   vdiskWrite: 33,
@@ -36,6 +37,7 @@ export const METHOD = {
   reportHeat: 55,
   rotateStream: 56,
   scrubStep: 57,
+  publishUsage: 58,
 } as const
 
 /** A peer that works answers such a call within this time, or is taken for failed. Milliseconds. */
