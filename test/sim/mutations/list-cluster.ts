@@ -127,6 +127,14 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     file: 'cluster/placement.ts',
     find: 'take(betterOfTwo(apart.length > 0 ? apart : left, random))',
     replace: 'take(betterOfTwo(left, random))',
+    // Else the next rebuild spreads them.
+    also: [
+      {
+        file: 'curator/rebuild.ts',
+        find: 'if (blocks.size >= rf) return false',
+        replace: 'if (blocks.size >= 0) return false',
+      },
+    ],
     runs: { nodes: 8 },
   },
   {
@@ -135,6 +143,14 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     file: 'curator/rebuild.ts',
     find: 'if (good < value.rf || good < value.copies.length) lacking.push(egroup)',
     replace: 'if (good < value.rf - 1 || good < value.copies.length) lacking.push(egroup)',
+    // Else it gets its copy as one whose copies share a block.
+    also: [
+      {
+        file: 'curator/rebuild.ts',
+        find: 'else if (this.isCrowded(value, counts)) crowded.push(egroup)',
+        replace: 'else if (good === value.rf && this.isCrowded(value, counts)) crowded.push(egroup)',
+      },
+    ],
   },
   {
     name: 'rebuild-drops-new-copy',
