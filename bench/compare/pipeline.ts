@@ -15,7 +15,6 @@ const CELL: Cell = { location: 'memory:', rf: 2, services: 'both', depth: 32, da
 const SERVICES_OFF_SHARE = 4 / 11.6
 const CACHED_SHARE = 2 / 5.3
 
-/** Engines that take turns with a limit, and are gone before the next ones come: what else is open costs them all. */
 type MakeEngine = (seconds: number, context: BenchContext) => ReturnType<typeof steadyEngine>
 
 const SMALL_WRITES: readonly MakeEngine[] = [
@@ -33,6 +32,7 @@ const READS: readonly MakeEngine[] = [
   (seconds, context) => filledEngine('32k slices', READ_4K_DEVICE, CELL, seconds, context),
 ]
 
+/** Engines that take turns with a limit, and are gone before the next ones come: what else is open costs them all. */
 async function besideLimit(
   engines: readonly MakeEngine[],
   limit: Contender,

@@ -36,6 +36,7 @@
  * So a dedupe hit on a slot that is being swept is impossible by construction. A read that had looked into the map before
  * the block was overwritten may find its slot gone: it looks again (vdisk/read-path.ts).
  */
+import { allDone } from '../base/all-done.ts'
 import { Bitset } from '../base/bitset.ts'
 import { asHitherError, codeOf, HitherError } from '../base/errors.ts'
 import type { EgroupId, NodeId, VDiskId } from '../base/units.ts'
@@ -249,13 +250,12 @@ export class Reclaim {
     onAnswer: (node: NodeId, body: Uint8Array) => void = () => {},
   ): Promise<void> {
     const { rpc } = this.context
-    const results = await Promise.allSettled(
+    await allDone(
       [...cvms.keys()].map(async (node) => {
         const answer = await rpc.call(node, method, header, body, STEP_TIMEOUT_MS)
         onAnswer(node, answer.body)
       }),
     )
-    for (const result of results) if (result.status === 'rejected') throw result.reason
   }
 }
 

@@ -5,8 +5,8 @@
  * verified, written and installed (sealed-log.ts). So a sender that hangs or lies leaves no trace.
  */
 import { HitherError } from '../base/errors.ts'
-import { EGROUP_BYTES, type EgroupId, KiB, SECTOR_BYTES, type Tier } from '../base/units.ts'
-import type { Rest } from '../platform/bulk-work.ts'
+import { EGROUP_BYTES, type EgroupId, SECTOR_BYTES, type Tier } from '../base/units.ts'
+import { BULK_STEP_BYTES, type Rest } from '../platform/bulk-work.ts'
 import type { Copy } from './copy.ts'
 import { placeCopy, tiersFrom } from './create-copy.ts'
 import { unitsFor } from './placement.ts'
@@ -19,9 +19,6 @@ import type { NewCopy } from './types.ts'
  * more and smaller frames than the egroup itself.
  */
 export const LOG_BYTES_MAX = 2 * EGROUP_BYTES
-
-/** Received between two rests. */
-const STEP_BYTES = 256 * KiB
 
 /**
  * Log bytes as they come, which the caller may have to wait for, and then `work` with them; they are gone when it has
@@ -64,7 +61,7 @@ async function receive(
     }
     log.set(chunk, received)
     received += chunk.length
-    if (received - rested < STEP_BYTES) continue
+    if (received - rested < BULK_STEP_BYTES) continue
     rested = received
     await rest()
   }

@@ -7,7 +7,7 @@
  */
 import type { EgroupId } from '../base/units.ts'
 import { KiB } from '../base/units.ts'
-import type { Rest } from '../platform/bulk-work.ts'
+import { BULK_STEP_BYTES, type Rest } from '../platform/bulk-work.ts'
 import { HEADER_BYTES } from './frame-format.ts'
 import { headBytesAt, type ParsedFrame, parseFrame, parseHead } from './frame-reader.ts'
 
@@ -16,10 +16,8 @@ export type LogReader = (offset: number, target: Uint8Array) => Promise<void>
 /** Gets each valid frame; `false` ends the walk in front of it. The frame may be used only during the call. */
 export type FrameVisitor = (frame: ParsedFrame) => boolean
 
-/** What is walked without a rest. A frame is not cut, and may be longer. */
-const STEP_BYTES = 256 * KiB
 /** How much is read ahead. Whole frames: the log is read through. Heads: payloads are mostly skipped. */
-const FRAMES_WINDOW_BYTES = 256 * KiB
+const FRAMES_WINDOW_BYTES = BULK_STEP_BYTES
 const HEADS_WINDOW_BYTES = 32 * KiB
 
 /**
@@ -35,7 +33,8 @@ export async function walkFrames(
 ): Promise<number> {
   let at = 0
   for (;;) {
-    const stop = Math.min(at + STEP_BYTES, end)
+    // A frame is not cut, and may be longer.
+    const stop = Math.min(at + BULK_STEP_BYTES, end)
     at = walkStep(log, egroup, at, stop, end, visit)
     if (at < stop || at === end) return at
     await rest()

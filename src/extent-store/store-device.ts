@@ -8,6 +8,7 @@
  * node.
  */
 
+import { allDone } from '../base/all-done.ts'
 import { isZero } from '../base/bytes.ts'
 import { asHitherError, codeOf, HitherError, invariant } from '../base/errors.ts'
 import { Mutex } from '../base/queue.ts'
@@ -386,13 +387,6 @@ export class StoreDevice {
     for (const at of SUPERBLOCK_OFFSETS) await this.#device.write(at, encodeSuperblock(superblock))
     await this.#device.sync()
     return superblock
-  }
-}
-
-/** Resolves when all have; rejects with the first error when all have settled. */
-async function allDone(promises: readonly Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(promises)) {
-    if (result.status === 'rejected') throw result.reason
   }
 }
 

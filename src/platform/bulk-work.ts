@@ -7,7 +7,11 @@
  * space is in a hurry; and while a write waits for space nothing rests, as a guest that waits for space waits longer than
  * one behind a step.
  */
+import { KiB } from '../base/units.ts'
 import type { Clock } from './types.ts'
+
+/** What is read, received or walked in one step, bytes. */
+export const BULK_STEP_BYTES = 256 * KiB
 
 /** Time rested for each unit of time worked, while there are guests: bulk work then has a tenth of the thread. */
 const REST_PER_WORK = 9

@@ -54,22 +54,19 @@ export class SliceReader {
   /** `slots` without repeats. */
   async read(egroup: EgroupId, slots: readonly SlotIndex[]): Promise<FetchedSlices> {
     const self = this.deps.stores.self
-    if (this.deps.holdsLocally(egroup)) {
-      let reads: readonly SliceRead[] | undefined
-      try {
-        reads = await this.deps.stores.of(self).readSlots(egroup, slots)
-      } catch {
-        // Another copy may have them.
-      }
-      if (reads === undefined) return this.readElsewhere(egroup, slots, undefined)
-      const slices: StoredSlice[] = []
-      for (const read of reads) {
-        if (read.status !== 'ok') return this.readElsewhere(egroup, slots, reads)
-        slices.push(read.slice)
-      }
-      return { slices, remote: NONE }
+    if (!this.deps.holdsLocally(egroup)) return this.readElsewhere(egroup, slots, undefined)
+    let reads: readonly SliceRead[]
+    try {
+      reads = await this.deps.stores.of(self).readSlots(egroup, slots)
+    } catch {
+      return this.readElsewhere(egroup, slots, undefined)
     }
-    return this.readElsewhere(egroup, slots, undefined)
+    const slices: StoredSlice[] = []
+    for (const read of reads) {
+      if (read.status !== 'ok') return this.readElsewhere(egroup, slots, reads)
+      slices.push(read.slice)
+    }
+    return { slices, remote: NONE }
   }
 
   /** Waits for repairs under way. */

@@ -5,6 +5,7 @@
  * immutable, so what a lookup found stays right while it is fetched; when reclaim has taken a slot away meanwhile, the
  * block has been overwritten since, and looking it up again finds the new place.
  */
+import { allDone } from '../base/all-done.ts'
 import { codeOf, HitherError } from '../base/errors.ts'
 import { BLOCK_BYTES, BLOCKS_PER_VBLOCK } from '../base/units.ts'
 import type { StoredSlice } from '../extent-store/types.ts'
@@ -230,11 +231,6 @@ export class ReadPath {
     }
     cacheSlice(this.services.cache, egroup, slice.slot, raw, slice.rawBytes)
   }
-}
-
-async function allDone(work: readonly Promise<void>[]): Promise<void> {
-  const results = await Promise.allSettled(work)
-  for (const result of results) if (result.status === 'rejected') throw result.reason
 }
 
 function requestOf(offset: number, target: Uint8Array): ReadRequest {

@@ -5,18 +5,14 @@
 import { expect, test } from 'vitest'
 import { KiB, MiB, openCluster } from '../../src/index.ts'
 import { seededRandom } from '../../src/platform/real/random.ts'
+import { randomBytes } from '../curator/harness.ts'
 
 const BLOCK = 64 * KiB
 const DISK = 40 * MiB
 const OVERWRITES = 8 * (DISK / BLOCK)
 
 /** Noise that differs from that of every other number. */
-function noise(number: number): Uint8Array {
-  const random = seededRandom(number)
-  const words = new Uint32Array(BLOCK / 4)
-  for (let i = 0; i < words.length; i++) words[i] = random.u32()
-  return new Uint8Array(words.buffer)
-}
+const noise = (number: number): Uint8Array => randomBytes(BLOCK, number)
 
 test('overwrites that fill a cluster with garbage wait for a reclaim, and are not refused', async () => {
   await using cluster = await openCluster('memory:', {
