@@ -30,7 +30,10 @@ export interface ClusterSettings {
   curatorIntervalMs?: number
   /** How long an IO waits for a path before it fails, ms. Default 60,000. */
   ioDeadlineMs?: number
-  /** Budget for decompressed blocks in memory per CVM, bytes. Default 64 MiB. */
+  /**
+   * Budget for decompressed blocks in memory per CVM, bytes; taken as blocks are read. Default: a 64th of the machine's
+   * memory, 64 MiB to 1 GiB; 64 MiB in a simulated cluster.
+   */
   cacheBytes?: number
   /** Budget for map pages per CVM, bytes. Default 256 MiB. */
   mapBytes?: number

@@ -50,7 +50,7 @@ import { EmbeddedNode } from './node.ts'
 import { addNodeRecord, changeNodeRecord, removeNodeRecord } from './node-records.ts'
 import { OpenDisks } from './open-disks.ts'
 import { openRealWorld } from './real-world.ts'
-import { type ResolvedSettings, resolveSettings } from './settings.ts'
+import { cacheBytesHere, type ResolvedSettings, resolveSettings } from './settings.ts'
 import { clusterSpace, clusterStats, clusterStatus, type View } from './stats.ts'
 import type { World } from './world.ts'
 
@@ -68,7 +68,7 @@ export async function openEmbedded(
   settings: ClusterSettings,
   components: ClusterComponents,
 ): Promise<EmbeddedCluster> {
-  const resolved = resolveSettings(settings)
+  const resolved = resolveSettings({ ...settings, cacheBytes: settings.cacheBytes ?? cacheBytesHere() })
   return openIn(await openRealWorld(location, components.seed, resolved.packThreads), location, resolved)
 }
 

@@ -1,5 +1,5 @@
 /** Defaults and checks of the public settings. */
-import { availableParallelism } from 'node:os'
+import { availableParallelism, totalmem } from 'node:os'
 import type { ClusterSettings } from '../api.ts'
 import { HitherError } from '../base/errors.ts'
 import { GiB, MiB } from '../base/units.ts'
@@ -42,13 +42,31 @@ export function resolveSettings(settings: ClusterSettings): ResolvedSettings {
     rebuildDelayMs: whole('rebuildDelayMs', settings.rebuildDelayMs ?? 60_000, 0, 86_400_000),
     curatorIntervalMs: whole('curatorIntervalMs', settings.curatorIntervalMs ?? 60_000, 0, 86_400_000),
     ioDeadlineMs: whole('ioDeadlineMs', settings.ioDeadlineMs ?? 60_000, 1, 86_400_000),
-    cacheBytes: whole('cacheBytes', settings.cacheBytes ?? 64 * MiB, 0, 64 * GiB),
+    cacheBytes: whole('cacheBytes', settings.cacheBytes ?? CACHE_BYTES, 0, 64 * GiB),
     mapBytes: whole('mapBytes', settings.mapBytes ?? 256 * MiB, 1 * MiB, 64 * GiB),
     localityPolicy: policy,
     packThreads: whole('packThreads', settings.packThreads ?? packThreadsHere(), 0, 64),
     // A slow copy must not hold writes for longer than a dead one: it is dropped when its node's lease would end.
     appendTimeoutMs: leaseTtlMs,
   }
+}
+
+/** Of a CVM's cache where nothing says how much memory there is. Bytes. */
+const CACHE_BYTES = 64 * MiB
+/** Part of the machine's memory that one CVM's cache takes: a sixteenth for four in one process. */
+const CACHE_SHARE = 1 / 64
+const CACHE_BYTES_MAX = 1 * GiB
+
+/** What a CVM's cache may take on this machine, or of what this process may have, when that is less. Bytes. */
+export function cacheBytesHere(): number {
+  // 0: there is no limit, or nobody knows.
+  const limit = process.constrainedMemory() || Number.POSITIVE_INFINITY
+  return cacheBytesOf(Math.min(totalmem(), limit))
+}
+
+/** What a CVM's cache may take of `memoryBytes`. */
+export function cacheBytesOf(memoryBytes: number): number {
+  return Math.min(Math.max(Math.floor(memoryBytes * CACHE_SHARE), CACHE_BYTES), CACHE_BYTES_MAX)
 }
 
 /** The other cores, as far as one thread can keep them busy. */

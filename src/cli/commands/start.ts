@@ -73,7 +73,11 @@ export function addStartCommand(program: Command, bind: Bind, loadParts: () => P
     .option('--rebuild-delay <time>', 'absence before copies are rebuilt (default: 1m)', parseDuration)
     .option('--curator-interval <time>', 'time between scans, 0 for none (default: 1m)', parseDuration)
     .option('--io-deadline <time>', 'how long an IO waits for a path (default: 1m)', parseDuration)
-    .option('--cache <size>', 'memory for data, per CVM (default: 64MiB)', parseSize)
+    .option(
+      '--cache <size>',
+      'memory for data, per CVM (default: 1/64 of what there is, 64MiB to 1GiB)',
+      parseSize,
+    )
     .option('--map-memory <size>', 'memory for maps, per CVM (default: 256MiB)', parseSize)
     .option(
       '--pack-threads <n>',
