@@ -38,7 +38,8 @@ export function drawFaults(random: Random, request: FaultsRequest): TimedFault[]
   const damaged = pick(random, request.nodes)
   const left = {
     'dead-device': rf === 2 && theme !== 'media' ? 0 : 1,
-    'remove-node': REMOVALS_MAX,
+    // Damage may cost a node its device: without that node and the removed one there have to be RF.
+    'remove-node': theme === 'media' && request.nodes.length < rf + 2 ? 0 : REMOVALS_MAX,
     'add-node': ADDITIONS_MAX,
   }
   const faults: TimedFault[] = []
