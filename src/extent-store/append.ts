@@ -20,6 +20,7 @@ import { HEADER_BYTES } from './frame-format.ts'
 import { headBytesAt, type ParsedFrame, parseHead } from './frame-reader.ts'
 import type { StoreContext } from './store-context.ts'
 import type { AppendRequest } from './types.ts'
+import { ZeroAhead } from './zero-ahead.ts'
 
 export async function append(context: StoreContext, request: AppendRequest): Promise<void> {
   const { egroup } = request
@@ -32,6 +33,8 @@ export async function append(context: StoreContext, request: AppendRequest): Pro
     copy = context.fullCopyOf(egroup)
     checkPlace(copy, request)
     const frame = checkFrame(copy, request)
+    const zeroing = copy.zeroAhead?.clearTo(request.offset + frame.frameBytes)
+    if (zeroing !== undefined) await zeroing
     if (request.sync && copy.durableLength === copy.length) {
       await copy.device.writeDurably(copy.placement, request.offset, request.parts)
       copy.durableLength += frame.frameBytes
@@ -44,6 +47,10 @@ export async function append(context: StoreContext, request: AppendRequest): Pro
     copy.slotCount += frame.slotCount
     copy.frameEnds.push(copy.length)
     copy.index!.addFrame(frame)
+    if (request.sync && copy.device.isSparse) {
+      copy.zeroAhead ??= new ZeroAhead(copy)
+      copy.zeroAhead.appended(frame.frameBytes)
+    }
   } finally {
     locks.unlock(egroup)
   }

@@ -13,6 +13,7 @@ import type { IndexHolder, SlotIndex } from './slot-index.ts'
 import type { StoreDevice } from './store-device.ts'
 import type { CopyInfo } from './types.ts'
 import type { Extent } from './unit-allocator.ts'
+import type { ZeroAhead } from './zero-ahead.ts'
 
 export class Copy implements IndexHolder {
   readonly device: StoreDevice
@@ -31,6 +32,8 @@ export class Copy implements IndexHolder {
   indexPinned = false
   /** Open copies: log offsets at which a frame ends, ascending. */
   frameEnds: number[] = []
+  /** Open copies of small durable frames on a sparse device. */
+  zeroAhead: ZeroAhead | undefined
   /** Partial copies: the slots they hold. */
   held: Bitset | undefined
 

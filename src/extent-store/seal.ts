@@ -58,6 +58,8 @@ export async function seal(
       `no frame of egroup ${copy.egroup} ends at ${length} here; the copy has ${copy.length} bytes`,
     )
   }
+  const zeroing = copy.zeroAhead?.clearTo(Number.POSITIVE_INFINITY)
+  if (zeroing !== undefined) await zeroing
   const index = copy.index!
   const indexBlock = encodeIndexBlock(copy.egroup, length, index)
   const { device, placement } = copy

@@ -32,6 +32,9 @@ import { type Extent, UnitAllocator } from './unit-allocator.ts'
 /** Beginning of the copy table that must be zero for a device to count as blank. */
 const BLANK_PROBE_BYTES = 64 * KiB
 
+/** Once they are needed. */
+let zeros: Uint8Array | undefined
+
 /** Why a device is out of service, in its message. */
 const NOT_DURABLE = 'it could not make written data durable'
 
@@ -250,6 +253,23 @@ export class StoreDevice {
     } finally {
       if (--this.#ioUnderWay === 0) for (const wake of this.#ioWaiters.splice(0)) wake()
     }
+  }
+
+  /** Space that was never written is dearer to write than other space. */
+  get isSparse(): boolean {
+    return this.#device.isSparse === true
+  }
+
+  /** Writes zeros, durably, where nobody has any bytes. `undefined`: all of it was used before, and nothing is done. */
+  zeroFresh(placement: Placement, offset: number, length: number): Promise<void> | undefined {
+    const { units } = this.#mustBeMounted()
+    let hasFresh = false
+    placement.forRange(offset, length, (at, _from, bytes) => {
+      hasFresh ||= units.hasFresh(Math.floor(at / UNIT_BYTES), Math.ceil((at + bytes) / UNIT_BYTES))
+    })
+    if (!hasFresh) return undefined
+    if (zeros === undefined || zeros.length < length) zeros = new Uint8Array(length)
+    return this.writeDurably(placement, offset, [zeros.subarray(0, length)])
   }
 
   /** How often `sync` or `writeDurably` was called, ever: tells a bulk writer whether it is alone. */

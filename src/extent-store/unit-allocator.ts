@@ -20,6 +20,8 @@ const WORD_BITS = 32
 export class UnitAllocator {
   readonly units: number
   readonly #used: Uint32Array
+  /** Units that were given back: they have been written before, as a rule. */
+  readonly #worn: Uint32Array
   #usedUnits = 0
   /** No unit before this one is free. */
   #firstFree = 0
@@ -27,6 +29,7 @@ export class UnitAllocator {
   constructor(units: number) {
     this.units = units
     this.#used = new Uint32Array(Math.ceil(units / WORD_BITS))
+    this.#worn = new Uint32Array(Math.ceil(units / WORD_BITS))
   }
 
   get usedUnits(): number {
@@ -86,9 +89,18 @@ export class UnitAllocator {
       for (let unit = start; unit < start + count; unit++) {
         invariant(this.#isUsed(unit), `unit ${unit} is freed once`)
         this.#used[unit >>> 5] = this.#used[unit >>> 5]! & ~(1 << (unit & 31))
+        this.#worn[unit >>> 5] = this.#worn[unit >>> 5]! | (1 << (unit & 31))
       }
       this.#usedUnits -= count
     }
+  }
+
+  /** Whether any unit from `start` to before `end` was never given back since the device was opened. */
+  hasFresh(start: number, end: number): boolean {
+    for (let unit = start; unit < end; unit++) {
+      if ((this.#worn[unit >>> 5]! & (1 << (unit & 31))) === 0) return true
+    }
+    return false
   }
 
   #isUsed(unit: number): boolean {

@@ -16,6 +16,11 @@ export interface BlockDevice {
   readonly tier: Tier
   readonly size: number
   readonly sectorSize: number
+  /**
+   * Space is found for a range when it is written for the first time, so that a durable write there is dearer than one
+   * over what is there: a file with holes. Absent: no.
+   */
+  readonly isSparse?: boolean
   /** Fills `target`. The caller must leave `target` alone until the promise settles. */
   read(offset: number, target: Uint8Array): Promise<void>
   /** Writes the parts one after the other from `offset`. The parts are the device's until the promise settles. */

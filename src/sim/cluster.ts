@@ -20,6 +20,8 @@ export interface SimClusterOptions {
   readonly hdd?: ModelOverride
   /** Default 10 GbE. */
   readonly nic?: '10GbE' | '1GbE'
+  /** Devices say that they are sparse, as files do. Default `false`. */
+  readonly sparse?: boolean
 }
 
 /** @throws `BAD_SETTING` */
@@ -27,6 +29,7 @@ export async function openSimCluster(options: SimClusterOptions): Promise<SimClu
   const world = new SimWorld({
     seed: options.seed,
     nic: options.nic === '1GbE' ? ONE_GBE : TEN_GBE,
+    sparse: options.sparse ?? false,
     ...(options.ssd === undefined ? {} : { ssd: options.ssd }),
     ...(options.hdd === undefined ? {} : { hdd: options.hdd }),
   })

@@ -80,8 +80,9 @@ export async function runPlan(
   const stray = (reason: unknown): void => report(`crash: ${describe(reason)}`)
   process.on('unhandledRejection', stray)
   process.on('uncaughtException', stray)
+  const { seed, settings, sparse = false } = plan
   try {
-    sim = await openSimCluster({ seed: plan.seed, settings: plan.settings })
+    sim = await openSimCluster({ seed, settings, sparse })
     const { loop } = sim
     const body = new Run(plan, sim, tally, report, trace)
       .all()

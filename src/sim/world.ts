@@ -23,6 +23,8 @@ export interface SimWorldOptions {
   readonly ssd?: ModelOverride
   readonly hdd?: ModelOverride
   readonly nic?: NicModel
+  /** Devices say that they are sparse. Default `false`. */
+  readonly sparse?: boolean
 }
 
 /** A device's platter, and the faults of the device that leads to it now. */
@@ -113,7 +115,9 @@ export class SimWorld implements World {
         tier === 'ssd'
           ? overrideModel(SSD, this.options.ssd ?? {})
           : overrideModel(HDD, this.options.hdd ?? {})
-      const medium = new SimMedium({ id, tier, size }, this.loop, this.chance(hashOf(id)), model)
+      const { sparse = false } = this.options
+      const options = { id, tier, size, isSparse: sparse }
+      const medium = new SimMedium(options, this.loop, this.chance(hashOf(id)), model)
       disk = {
         id,
         node,

@@ -66,7 +66,7 @@ export const fileMedium: MakeMedium = async ({ tier, size }, random) => {
 export const simMedium: MakeMedium = async ({ tier, size }, random) => {
   const loop = new SimLoop()
   const model = tier === 'ssd' ? SSD : HDD
-  const medium = new SimMedium({ id: idOf(tier), tier, size }, loop, random, model)
+  const medium = new SimMedium({ id: idOf(tier), tier, size, isSparse: true }, loop, random, model)
   return {
     open: async () => new SimLife(medium),
     remove: async () => loop.stop(),
@@ -96,6 +96,7 @@ class SimLife implements Life {
       tier: inner.tier,
       size: inner.size,
       sectorSize: inner.sectorSize,
+      isSparse: inner.isSparse === true,
       read: (offset, target) => inner.read(offset, target),
       write: (offset, parts) => this.#change(() => inner.write(offset, parts)),
       writeDurably: (offset, parts) => this.#change(() => inner.writeDurably(offset, parts)),

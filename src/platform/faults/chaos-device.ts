@@ -82,6 +82,7 @@ export class ChaosDevice implements BlockDevice {
   readonly tier: BlockDevice['tier']
   readonly size: number
   readonly sectorSize: number
+  readonly isSparse: boolean
   readonly settings: ChaosSettings
   /** Faults so far. `full` and `dead` count the operations refused. */
   readonly injected: Record<ChaosKind, number> = {
@@ -121,6 +122,7 @@ export class ChaosDevice implements BlockDevice {
     this.tier = inner.tier
     this.size = inner.size
     this.sectorSize = inner.sectorSize
+    this.isSparse = inner.isSparse === true
   }
 
   read(offset: number, target: Uint8Array): Promise<void> {

@@ -20,6 +20,7 @@ export class CrashDevice implements BlockDevice {
   readonly tier: BlockDevice['tier']
   readonly size: number
   readonly sectorSize: number
+  readonly isSparse: boolean
   readonly #inner: BlockDevice
   /** By sector: the versions written since the last sync began, oldest first. */
   readonly #overlay = new Map<number, Uint8Array[]>()
@@ -36,6 +37,7 @@ export class CrashDevice implements BlockDevice {
     this.tier = inner.tier
     this.size = inner.size
     this.sectorSize = inner.sectorSize
+    this.isSparse = inner.isSparse === true
   }
 
   /**

@@ -7,6 +7,7 @@ export class FaultDevice implements BlockDevice {
   readonly tier: BlockDevice['tier']
   readonly size: number
   readonly sectorSize: number
+  readonly isSparse: boolean
   /** Every read, write, sync and trim begins so many milliseconds late. */
   slowMs = 0
   readonly #inner: BlockDevice
@@ -23,6 +24,7 @@ export class FaultDevice implements BlockDevice {
     this.tier = inner.tier
     this.size = inner.size
     this.sectorSize = inner.sectorSize
+    this.isSparse = inner.isSparse === true
   }
 
   /** The device is dead: everything rejects with `DEVICE_FAILED` from now on, IO under way too. */

@@ -58,6 +58,7 @@ class GatedDevice implements BlockDevice {
   readonly tier: BlockDevice['tier']
   readonly size: number
   readonly sectorSize: number
+  readonly isSparse: boolean
   readonly #gate: Gate
   readonly #inner: BlockDevice
 
@@ -68,6 +69,7 @@ class GatedDevice implements BlockDevice {
     this.tier = inner.tier
     this.size = inner.size
     this.sectorSize = inner.sectorSize
+    this.isSparse = inner.isSparse === true
   }
 
   read(offset: number, target: Uint8Array): Promise<void> {

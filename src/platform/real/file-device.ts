@@ -55,6 +55,7 @@ interface Medium {
   readonly fd: number
   readonly size: number
   readonly sectorSize: number
+  readonly isSparse: boolean
 }
 
 export class FileDevice implements BlockDevice {
@@ -62,6 +63,7 @@ export class FileDevice implements BlockDevice {
   readonly tier: Tier
   readonly size: number
   readonly sectorSize: number
+  readonly isSparse: boolean
   readonly #fd: number
   /** Opened with `O_DSYNC`, none where that is of no use; and those of them that no write uses now. */
   readonly #durableFds: readonly number[]
@@ -95,6 +97,7 @@ export class FileDevice implements BlockDevice {
     this.tier = options.tier
     this.size = medium.size
     this.sectorSize = medium.sectorSize
+    this.isSparse = medium.isSparse
   }
 
   /**
@@ -289,18 +292,18 @@ async function openMedium(path: string, options: FileDeviceOptions): Promise<Med
       fd = await openFd(path, constants.O_RDWR | constants.O_EXCL)
       const { size, sectorSize } = await blockDeviceGeometry(path, stat.rdev)
       checkSize(path, options.size, size)
-      return { fd, size, sectorSize }
+      return { fd, size, sectorSize, isSparse: false }
     }
     if (!stat.isFile()) throw new HitherError('BAD_LOCATION', `${path} is neither a file nor a block device`)
     if (stat.size > 0 || !options.create) {
       checkSize(path, options.size, stat.size)
-      return { fd, size: stat.size, sectorSize: SECTOR_BYTES }
+      return { fd, size: stat.size, sectorSize: SECTOR_BYTES, isSparse: true }
     }
     if (!options.size) throw new HitherError('BAD_SETTING', `give a size to create the device file ${path}`)
     await truncateFd(fd, options.size)
     await syncFd(fd)
     await syncFolder(dirname(path))
-    return { fd, size: options.size, sectorSize: SECTOR_BYTES }
+    return { fd, size: options.size, sectorSize: SECTOR_BYTES, isSparse: true }
   } catch (error) {
     await closeFd(fd).catch(() => undefined)
     throw error instanceof HitherError ? error : openFailure(path, options, error as NodeJS.ErrnoException)

@@ -7,6 +7,7 @@ export class KeptDevice implements BlockDevice {
   readonly tier: BlockDevice['tier']
   readonly size: number
   readonly sectorSize: number
+  readonly isSparse: boolean
   readonly #inner: BlockDevice
   #closed = false
 
@@ -16,6 +17,7 @@ export class KeptDevice implements BlockDevice {
     this.tier = inner.tier
     this.size = inner.size
     this.sectorSize = inner.sectorSize
+    this.isSparse = inner.isSparse === true
   }
 
   read(offset: number, target: Uint8Array): Promise<void> {

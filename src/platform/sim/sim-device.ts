@@ -31,6 +31,8 @@ export interface SimMediumOptions {
   readonly size: number
   /** Bytes. Default 512. */
   readonly sectorSize?: number
+  /** What it says of itself; it is as fast as before. Default `false`. */
+  readonly isSparse?: boolean
 }
 
 /** An operation that has begun. */
@@ -51,6 +53,7 @@ export class SimMedium {
   readonly tier: Tier
   readonly size: number
   readonly sectorSize: number
+  readonly isSparse: boolean
   readonly #loop: SimLoop
   readonly #random: Random
   readonly #model: DeviceModel
@@ -73,6 +76,7 @@ export class SimMedium {
     this.tier = options.tier
     this.size = options.size
     this.sectorSize = options.sectorSize ?? SECTOR_BYTES
+    this.isSparse = options.isSparse ?? false
     this.#loop = loop
     this.#random = random
     // Whatever its size, the medium stands for a whole drive: its ends are a full stroke apart.
@@ -228,6 +232,7 @@ class SimDevice implements BlockDevice {
   readonly tier: Tier
   readonly size: number
   readonly sectorSize: number
+  readonly isSparse: boolean
   readonly #medium: SimMedium
   readonly #life: number
   #closed = false
@@ -241,6 +246,7 @@ class SimDevice implements BlockDevice {
     this.tier = medium.tier
     this.size = medium.size
     this.sectorSize = medium.sectorSize
+    this.isSparse = medium.isSparse
   }
 
   read(offset: number, target: Uint8Array): Promise<void> {

@@ -42,6 +42,8 @@ export interface Plan {
   readonly snapshots: boolean
   /** Everything is deleted at the end, and no byte may stay. */
   readonly deleteAll: boolean
+  /** Devices say that they are sparse, as files do. Absent: no. */
+  readonly sparse?: boolean
 }
 
 export interface PlanOptions {
@@ -107,5 +109,7 @@ export function drawPlan(seed: number, random: Random, options: PlanOptions = {}
         : drawFaults(random, { theme, nodes: names, disks, rf, leaseTtlMs, durationMs, gapMs }),
     snapshots: random.below(2) === 0,
     deleteAll: random.below(2) === 0,
+    // Not drawn, so that all else stays as it was.
+    sparse: seed % 4 === 0,
   }
 }
