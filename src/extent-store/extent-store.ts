@@ -139,7 +139,11 @@ export class ExtentStore {
    * bytes cannot be had. The bytes are the caller's; slices that lie near each other share one buffer.
    */
   readSlots(egroup: EgroupId, slots: readonly SlotIndex[]): Promise<SliceRead[]> {
-    return readSlots(this.#context, egroup, slots)
+    try {
+      return readSlots(this.#context, egroup, slots)
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   /** Raw log bytes, unverified, in a new buffer. `OUT_OF_RANGE` past the end of the log. */

@@ -25,24 +25,43 @@ interface Wanted {
   readonly row: number
 }
 
-/** In the order asked for. The bytes belong to the caller, for a short time (read-buffers.ts); slices share buffers. */
-export async function readSlots(
+/**
+ * In the order asked for. The bytes belong to the caller, for a short time (read-buffers.ts); slices share buffers. Callbacks, not
+ * `async` functions: it is on the path of every read that is not cached. Throws when the copy is not here.
+ */
+export function readSlots(
   context: StoreContext,
   egroup: EgroupId,
   slots: readonly SlotNumber[],
 ): Promise<SliceRead[]> {
-  let copy = context.copyOf(egroup)
-  let index = copy.index
-  if (index === undefined) {
-    try {
-      ;({ copy, index } = await copyWithIndex(context, egroup))
-    } catch (error) {
-      if (codeOf(error) === 'CVM_DOWN') throw error
-      // Throws when the copy is gone. Else its index cannot be read: like any read error, that is to be repaired.
-      context.copyOf(egroup)
-      return slots.map((slot) => ({ status: 'corrupt', slot }))
-    }
+  const copy = context.copyOf(egroup)
+  const { index } = copy
+  return index === undefined ? loadAndRead(context, egroup, slots) : readIndexed(context, copy, index, slots)
+}
+
+async function loadAndRead(
+  context: StoreContext,
+  egroup: EgroupId,
+  slots: readonly SlotNumber[],
+): Promise<SliceRead[]> {
+  let loaded: { readonly copy: Copy; readonly index: SlotIndex }
+  try {
+    loaded = await copyWithIndex(context, egroup)
+  } catch (error) {
+    if (codeOf(error) === 'CVM_DOWN') throw error
+    // Throws when the copy is gone. Else its index cannot be read: like any read error, that is to be repaired.
+    context.copyOf(egroup)
+    return slots.map((slot) => ({ status: 'corrupt', slot }))
   }
+  return readIndexed(context, loaded.copy, loaded.index, slots)
+}
+
+function readIndexed(
+  context: StoreContext,
+  copy: Copy,
+  index: SlotIndex,
+  slots: readonly SlotNumber[],
+): Promise<SliceRead[]> {
   if (!copy.isOpen) context.indexes.touch(copy)
   const answers: SliceRead[] = new Array(slots.length)
   const wanted: Wanted[] = []
@@ -52,22 +71,27 @@ export async function readSlots(
     if (row >= 0) wanted.push({ at, row })
     else answers[at] = { status: index.complete ? 'missing' : 'corrupt', slot }
   }
+  if (wanted.length === 0) return Promise.resolve(answers)
   if (wanted.length > 1) wanted.sort((a, b) => index.offset(a.row) - index.offset(b.row))
   const { placement } = copy
+  const runs: Promise<unknown>[] = []
   placement.pin()
-  try {
-    const runs: Promise<void>[] = []
-    for (let first = 0; first < wanted.length; ) {
-      const next = runEnd(index, wanted, first)
-      runs.push(readRun(copy, placement, index, wanted, first, next, answers))
-      first = next
-    }
-    if (runs.length === 1) await runs[0]
-    else await Promise.all(runs)
-  } finally {
-    placement.unpin()
+  for (let first = 0; first < wanted.length; ) {
+    const next = runEnd(index, wanted, first)
+    runs.push(readRun(copy, placement, index, wanted, first, next, answers))
+    first = next
   }
-  return answers
+  const all = runs.length === 1 ? runs[0]! : Promise.all(runs)
+  return all.then(
+    () => {
+      placement.unpin()
+      return answers
+    },
+    (error: unknown) => {
+      placement.unpin()
+      throw error
+    },
+  )
 }
 
 /** End of the run of `wanted`, which is in the order of the log, that begins at `first` and is read with one call. */
@@ -85,7 +109,7 @@ function runEnd(index: SlotIndex, wanted: readonly Wanted[], first: number): num
   return next
 }
 
-async function readRun(
+function readRun(
   copy: Copy,
   placement: Placement,
   index: SlotIndex,
@@ -101,37 +125,48 @@ async function readRun(
     end = Math.max(end, index.offset(row) + index.storedBytes(row))
   }
   const buffer = readBuffer(end - start)
-  let failed = false
-  try {
-    await copy.device.read(placement, start, buffer)
-  } catch (error) {
-    // A CVM that dies while it reads knows nothing about the copy.
-    if (codeOf(error) === 'CVM_DOWN') throw error
-    failed = true
+  const answer = (failed: boolean): void => {
+    for (let i = first; i < next; i++) {
+      const { at, row } = wanted[i]!
+      answers[at] = sliceAt(index, row, buffer, index.offset(row) - start, failed)
+    }
   }
-  for (let i = first; i < next; i++) {
-    const { at, row } = wanted[i]!
-    const from = index.offset(row) - start
-    const storedBytes = index.storedBytes(row)
-    const slot = index.slot(row)
-    const checksumHi = index.checksumHi(row)
-    const checksumLo = index.checksumLo(row)
-    if (failed || !hashMatches(buffer, from, storedBytes, checksumHi, checksumLo)) {
-      answers[at] = { status: 'corrupt', slot }
-      continue
-    }
-    const meta = index.meta(row)
-    answers[at] = {
-      status: 'ok',
-      slice: {
-        slot,
-        codec: metaCodec(meta),
-        kind: metaKind(meta),
-        rawBytes: index.rawBytes(row),
-        checksumHi,
-        checksumLo,
-        bytes: buffer.subarray(from, from + storedBytes),
-      },
-    }
+  return copy.device.read(placement, start, buffer).then(
+    () => answer(false),
+    (error: unknown) => {
+      // A CVM that dies while it reads knows nothing about the copy.
+      if (codeOf(error) === 'CVM_DOWN') throw error
+      answer(true)
+    },
+  )
+}
+
+/** The slice of a row, whose bytes are in `buffer` from `from`, if they are what they should be. */
+function sliceAt(
+  index: SlotIndex,
+  row: number,
+  buffer: Uint8Array,
+  from: number,
+  failed: boolean,
+): SliceRead {
+  const storedBytes = index.storedBytes(row)
+  const slot = index.slot(row)
+  const checksumHi = index.checksumHi(row)
+  const checksumLo = index.checksumLo(row)
+  if (failed || !hashMatches(buffer, from, storedBytes, checksumHi, checksumLo)) {
+    return { status: 'corrupt', slot }
+  }
+  const meta = index.meta(row)
+  return {
+    status: 'ok',
+    slice: {
+      slot,
+      codec: metaCodec(meta),
+      kind: metaKind(meta),
+      rawBytes: index.rawBytes(row),
+      checksumHi,
+      checksumLo,
+      bytes: buffer.subarray(from, from + storedBytes),
+    },
   }
 }

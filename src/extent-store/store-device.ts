@@ -202,14 +202,14 @@ export class StoreDevice {
   /** As `write`, and these bytes, no earlier ones, are durable when it resolves. */
   writeDurably(placement: Placement, offset: number, parts: readonly Uint8Array[]): Promise<void> {
     this.#syncCalls++
-    return this.#writePieces(placement, offset, parts, async (at, piece) => {
-      try {
-        await this.#device.writeDurably(at, piece)
-      } catch (cause) {
-        if (codeOf(cause) === 'DEVICE_FULL') throw cause
-        throw this.#failed(NOT_DURABLE, cause)
-      }
-    })
+    return this.#writePieces(placement, offset, parts, (at, piece) =>
+      this.#device.writeDurably(at, piece).catch(this.#notDurable),
+    )
+  }
+
+  readonly #notDurable = (cause: unknown): never => {
+    if (codeOf(cause) === 'DEVICE_FULL') throw cause
+    throw this.#failed(NOT_DURABLE, cause)
   }
 
   #writePieces(
@@ -229,30 +229,36 @@ export class StoreDevice {
    * Does IO for each piece of a log range that is contiguous on the device. Settles when all pieces have, so that
    * nothing is under way any more when units are freed after a failure.
    */
-  async #forPieces(
+  #forPieces(
     placement: Placement,
     offset: number,
     length: number,
     io: (deviceOffset: number, from: number, bytes: number) => Promise<void>,
   ): Promise<void> {
-    this.#mustServe()
+    if (this.#failure !== undefined) return Promise.reject(this.#outOfService(this.#failure))
     const areaOffset = this.#mustBeMounted().areaOffset
     const start = placement.startOf(offset, length)
-    const pieces: Promise<void>[] = []
-    if (start < 0) {
+    let done: Promise<void>
+    if (start >= 0) {
+      done = io(areaOffset + start, 0, length)
+    } else {
+      const pieces: Promise<void>[] = []
       placement.forRange(offset, length, (at, from, bytes) => {
         pieces.push(io(areaOffset + at, from, bytes))
       })
+      done = allDone(pieces)
     }
     this.#ioUnderWay++
-    try {
-      if (start >= 0) await io(areaOffset + start, 0, length)
-      else await allDone(pieces)
-    } catch (cause) {
-      throw asHitherError(cause, 'DEVICE_FAILED')
-    } finally {
-      if (--this.#ioUnderWay === 0) for (const wake of this.#ioWaiters.splice(0)) wake()
-    }
+    return done.then(this.#ioEnded, this.#ioFailed)
+  }
+
+  // Made once, as are the other outcomes here: they are on the path of every IO.
+  readonly #ioEnded = (): void => {
+    if (--this.#ioUnderWay === 0) for (const wake of this.#ioWaiters.splice(0)) wake()
+  }
+  readonly #ioFailed = (cause: unknown): never => {
+    this.#ioEnded()
+    throw asHitherError(cause, 'DEVICE_FAILED')
   }
 
   /** Space that was never written is dearer to write than other space. */
@@ -289,9 +295,12 @@ export class StoreDevice {
   }
 
   #mustServe(): void {
-    if (this.#failure === undefined) return
-    throw new HitherError('DEVICE_FAILED', `device ${this.id} is out of service: ${this.#failure.message}`, {
-      cause: this.#failure,
+    if (this.#failure !== undefined) throw this.#outOfService(this.#failure)
+  }
+
+  #outOfService(cause: HitherError): HitherError {
+    return new HitherError('DEVICE_FAILED', `device ${this.id} is out of service: ${cause.message}`, {
+      cause,
     })
   }
 

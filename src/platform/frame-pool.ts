@@ -6,7 +6,7 @@
 import { KiB, MiB } from '../base/units.ts'
 
 /** Smaller frames are not worth it. */
-const LEAST_BYTES = 8 * KiB
+const LEAST_BYTES = 2 * KiB
 /** Larger ones are rare: bulk copies. */
 const MOST_BYTES = 2 * MiB
 /** Kept for reuse, all together. */

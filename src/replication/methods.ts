@@ -2,7 +2,6 @@
 export const METHOD = {
   // one node's extent store
   createCopy: 1,
-  append: 2,
   syncCopy: 3,
   fence: 4,
   seal: 5,
@@ -18,6 +17,8 @@ export const METHOD = {
   dropPartial: 16,
   /** 9 answered the same as JSON. */
   slots: 17,
+  /** 2 took the same with JSON in front. */
+  append: 18,
   // vDisk IO sent on to the owner
   vdiskRead: 32,
   vdiskWrite: 33,

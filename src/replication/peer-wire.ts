@@ -17,6 +17,7 @@ import type {
   SlotSummary,
   StoredSlice,
 } from '../extent-store/types.ts'
+import { decodeAppend, encodeAppend } from './append-wire.ts'
 import type { Directory } from './directory.ts'
 import { BULK_TIMEOUT_MS, CALL_TIMEOUT_MS, METHOD } from './methods.ts'
 import type { NewCopy, NodeStore, NodeStores, PullRequest } from './node-store.ts'
@@ -24,13 +25,6 @@ import type { RpcEndpoint } from './rpc.ts'
 import { decodeSliceReads, decodeSlotSummaries, encodeSliceReads, encodeSlotSummaries } from './slice-wire.ts'
 
 const NOTHING: readonly Uint8Array[] = []
-
-interface AppendHeader {
-  readonly egroup: EgroupId
-  readonly generation: Generation
-  readonly offset: number
-  readonly sync: boolean
-}
 
 export class PeerStore implements NodeStore {
   readonly node: NodeId
@@ -48,9 +42,8 @@ export class PeerStore implements NodeStore {
   }
 
   async append(request: AppendRequest): Promise<void> {
-    const { egroup, generation, offset, sync } = request
-    const header: AppendHeader = { egroup, generation, offset, sync }
-    await this.rpc.call(this.node, METHOD.append, header, request.parts, this.appendTimeoutMs)
+    const body = encodeAppend(request)
+    await this.rpc.call(this.node, METHOD.append, undefined, body, this.appendTimeoutMs)
   }
 
   async syncCopy(egroup: EgroupId): Promise<void> {
@@ -174,8 +167,8 @@ export function servePeers(
     await store.createCopy(copy)
     return {}
   })
-  rpc.handleBorrowed(METHOD.append, async (header: AppendHeader, body) => {
-    await store.append({ ...header, parts: [body] })
+  rpc.handleBorrowed(METHOD.append, async (_header, body) => {
+    await store.append(decodeAppend(body))
     return {}
   })
   rpc.handle(METHOD.syncCopy, async (header: { egroup: EgroupId }) => {

@@ -19,6 +19,7 @@ import { asHitherError, type ErrorCode, HitherError } from '../base/errors.ts'
 import { decodeJson, encodeJson } from '../base/json.ts'
 import type { Clock, Network } from '../platform/types.ts'
 import { CallWindows } from './call-window.ts'
+import { type Deadline, Deadlines } from './deadlines.ts'
 
 const MAGIC = 0x48525043
 const VERSION = 1
@@ -41,14 +42,40 @@ export interface RpcAnswer<T> {
   readonly body: Uint8Array
 }
 
-interface PendingCall {
+/** A call that has not been answered yet. */
+class PendingCall implements Deadline {
+  readonly timeoutMs: number
+  /** Its number among the deadlines. */
+  deadline = 0
   readonly resolve: (answer: RpcAnswer<never>) => void
   readonly reject: (error: HitherError) => void
-  readonly cancelTimer: () => void
+  private readonly outgoing: Outgoing
+  private readonly id: number
+
+  constructor(
+    outgoing: Outgoing,
+    id: number,
+    timeoutMs: number,
+    resolve: PendingCall['resolve'],
+    reject: PendingCall['reject'],
+  ) {
+    this.outgoing = outgoing
+    this.id = id
+    this.timeoutMs = timeoutMs
+    this.resolve = resolve
+    this.reject = reject
+  }
+
+  expire(): void {
+    const { peer, pending } = this.outgoing
+    pending.delete(this.id)
+    this.reject(new HitherError('TIMEOUT', `${peer} did not answer within ${this.timeoutMs} ms`))
+  }
 }
 
 /** The calls to one peer. */
 interface Outgoing {
+  readonly peer: string
   nextId: number
   readonly pending: Map<number, PendingCall>
 }
@@ -64,7 +91,7 @@ const NOTHING: readonly Uint8Array[] = []
 
 export class RpcEndpoint {
   private readonly network: Network
-  private readonly clock: Clock
+  private readonly deadlines: Deadlines
   private readonly handlers = new Map<number, { readonly handler: RpcHandler; readonly borrows: boolean }>()
   private readonly outgoing = new Map<string, Outgoing>()
   private readonly seen = new CallWindows()
@@ -78,7 +105,7 @@ export class RpcEndpoint {
    */
   constructor(network: Network, clock: Clock, incarnation: number = bornAt(clock)) {
     this.network = network
-    this.clock = clock
+    this.deadlines = new Deadlines(clock)
     this.incarnation = incarnation >>> 0
     network.onFrame((from, frame) => this.receive(from, frame))
     network.onPeerDown((peer) => this.peerDown(peer))
@@ -109,12 +136,9 @@ export class RpcEndpoint {
     if (this.closed) return Promise.reject(new HitherError('CVM_DOWN', 'this CVM has stopped'))
     const { outgoing, id } = this.nextCall(to)
     return new Promise<RpcAnswer<T>>((resolve, reject) => {
-      const cancelTimer = this.clock.after(timeoutMs, () => {
-        if (outgoing.pending.delete(id)) {
-          reject(new HitherError('TIMEOUT', `${to} did not answer within ${timeoutMs} ms`))
-        }
-      })
-      outgoing.pending.set(id, { resolve: resolve as PendingCall['resolve'], reject, cancelTimer })
+      const pending = new PendingCall(outgoing, id, timeoutMs, resolve as PendingCall['resolve'], reject)
+      pending.deadline = this.deadlines.add(timeoutMs, pending)
+      outgoing.pending.set(id, pending)
       const headerBytes = header === undefined ? undefined : encodeJson(header)
       const call = { method, incarnation: this.incarnation, id }
       this.network.send(to, envelope(KIND_REQUEST, call, headerBytes, body))
@@ -124,19 +148,20 @@ export class RpcEndpoint {
   /** Fails every call under way to `peer`, e.g. because its lease has ended. */
   peerDown(peer: string): void {
     const outgoing = this.outgoing.get(peer)
-    if (outgoing !== undefined) failAll(outgoing, `${peer} is down`)
+    if (outgoing !== undefined) this.failAll(outgoing, `${peer} is down`)
   }
 
   close(): void {
     this.closed = true
-    for (const outgoing of this.outgoing.values()) failAll(outgoing, 'this CVM has stopped')
+    for (const outgoing of this.outgoing.values()) this.failAll(outgoing, 'this CVM has stopped')
+    this.deadlines.close()
     this.handlers.clear()
   }
 
   private nextCall(to: string): { outgoing: Outgoing; id: number } {
     let outgoing = this.outgoing.get(to)
     if (outgoing === undefined) {
-      outgoing = { nextId: 1, pending: new Map() }
+      outgoing = { peer: to, nextId: 1, pending: new Map() }
       this.outgoing.set(to, outgoing)
     }
     const id = outgoing.nextId
@@ -194,27 +219,27 @@ export class RpcEndpoint {
     if (!this.closed) this.network.send(from, reply)
   }
 
+  private failAll(outgoing: Outgoing, why: string): void {
+    for (const [id, call] of outgoing.pending) {
+      outgoing.pending.delete(id)
+      this.deadlines.met(call.timeoutMs, call.deadline)
+      call.reject(new HitherError('CVM_DOWN', why))
+    }
+  }
+
   private settle(from: string, kind: number, of: CallName, header: unknown, body: Uint8Array): void {
     if (of.incarnation !== this.incarnation) return
     const pending = this.outgoing.get(from)?.pending
     const call = pending?.get(of.id)
     if (call === undefined) return
     pending?.delete(of.id)
-    call.cancelTimer()
+    this.deadlines.met(call.timeoutMs, call.deadline)
     if (kind === KIND_ANSWER) {
       call.resolve({ header: header as never, body })
     } else {
       const error = header as { code: ErrorCode; message: string }
       call.reject(new HitherError(error.code, error.message))
     }
-  }
-}
-
-function failAll(outgoing: Outgoing, why: string): void {
-  for (const [id, call] of outgoing.pending) {
-    outgoing.pending.delete(id)
-    call.cancelTimer()
-    call.reject(new HitherError('CVM_DOWN', why))
   }
 }
 

@@ -52,21 +52,16 @@ export class SliceReader {
   }
 
   /** `slots` without repeats. */
-  async read(egroup: EgroupId, slots: readonly SlotIndex[]): Promise<FetchedSlices> {
-    const self = this.deps.stores.self
-    if (!this.deps.holdsLocally(egroup)) return this.readElsewhere(egroup, slots, undefined)
-    let reads: readonly SliceRead[]
-    try {
-      reads = await this.deps.stores.of(self).readSlots(egroup, slots)
-    } catch {
-      return this.readElsewhere(egroup, slots, undefined)
-    }
-    const slices: StoredSlice[] = []
-    for (const read of reads) {
-      if (read.status !== 'ok') return this.readElsewhere(egroup, slots, reads)
-      slices.push(read.slice)
-    }
-    return { slices, remote: NONE }
+  read(egroup: EgroupId, slots: readonly SlotIndex[]): Promise<FetchedSlices> {
+    const { stores, holdsLocally } = this.deps
+    if (!holdsLocally(egroup)) return this.readElsewhere(egroup, slots, undefined)
+    return stores
+      .of(stores.self)
+      .readSlots(egroup, slots)
+      .then(
+        (reads) => allGood(reads) ?? this.readElsewhere(egroup, slots, reads),
+        () => this.readElsewhere(egroup, slots, undefined),
+      )
   }
 
   /** Waits for repairs under way. */
@@ -170,6 +165,15 @@ export class SliceReader {
 }
 
 const NONE: readonly number[] = []
+
+function allGood(reads: readonly SliceRead[]): FetchedSlices | undefined {
+  const slices: StoredSlice[] = []
+  for (const read of reads) {
+    if (read.status !== 'ok') return undefined
+    slices.push(read.slice)
+  }
+  return { slices, remote: NONE }
+}
 
 function isIntact(slice: StoredSlice): boolean {
   hash64(slice.bytes, 0, slice.bytes.length)

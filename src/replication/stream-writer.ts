@@ -80,6 +80,8 @@ export interface StreamDeps {
   readonly onError: (where: string, error: unknown) => void
 }
 
+const NOBODY: readonly NodeId[] = []
+
 interface OpenEgroup extends WrittenEgroup {
   readonly order: number
   /** Log bytes that its copies have room for; less than EGROUP_BYTES: it is short, and takes no user data. */
@@ -342,24 +344,38 @@ export class StreamWriter {
     })
   }
 
-  /** Returns the nodes that did not acknowledge. Throws when the stream belongs to another CVM. */
-  private async fanOut(
+  /**
+   * Resolves when all have answered, with the nodes that did not acknowledge. Rejects when the stream belongs to another
+   * CVM. Counts answers instead of gathering them: it is on the path of every frame.
+   */
+  private fanOut(
     target: OpenEgroup,
     offset: number,
     parts: readonly Uint8Array[],
     sync: boolean,
-  ): Promise<NodeId[]> {
-    const request = { egroup: target.egroup, generation: this.generation, offset, parts, sync }
-    const results = await Promise.allSettled(
-      target.nodes.map((node) => this.deps.stores.of(node).append(request)),
-    )
-    const failed: NodeId[] = []
-    for (const [i, result] of results.entries()) {
-      if (result.status === 'fulfilled') continue
-      if (codeOf(result.reason) === 'STALE_GENERATION') throw result.reason
-      failed.push(target.nodes[i]!)
-    }
-    return failed
+  ): Promise<readonly NodeId[]> {
+    const { egroup, nodes } = target
+    const request = { egroup, generation: this.generation, offset, parts, sync }
+    return new Promise((resolve, reject) => {
+      let left = nodes.length
+      let failed: NodeId[] | undefined
+      let stale: unknown
+      const ended = (): void => {
+        if (--left > 0) return
+        if (stale === undefined) resolve(failed ?? NOBODY)
+        else reject(stale)
+      }
+      for (const node of nodes) {
+        this.deps.stores
+          .of(node)
+          .append(request)
+          .then(ended, (error: unknown) => {
+            if (codeOf(error) === 'STALE_GENERATION') stale ??= error
+            else failed = [...(failed ?? NOBODY), node]
+            ended()
+          })
+      }
+    })
   }
 
   private async sealOnFailure(group: OpenEgroup, failed: readonly NodeId[]): Promise<void> {

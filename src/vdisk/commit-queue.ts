@@ -131,6 +131,8 @@ export class CommitQueue {
    */
   private async gather(others: number): Promise<void> {
     const expected = others + this.lastWriters
+    // One alone has nobody to wait for: when it comes, its frame goes.
+    if (expected === 1) return
     const isDone = (): boolean => this.waiting() >= expected || this.full.length > 0
     for (let turn = 0; turn < GATHER_TURNS && !isDone(); turn++) await undefined
     if (this.waiting() === 0 || this.lastFrameMs < SLOW_FRAME_MS) return

@@ -68,7 +68,13 @@ export class ReadPath {
         return undefined
       }
       this.services.assertCanServe()
-      return this.resolve(request, at, true)
+      const { misses } = request
+      if (at < request.end || misses === undefined) return this.resolve(request, at, true, 1)
+      // As a rule all that is left to do is to fetch.
+      return this.fetch(misses, offset, target, request.sources).then(
+        () => this.answer(request),
+        (error: unknown) => this.lookUpAgain(request, true, error, 1),
+      )
     } catch (error) {
       return Promise.reject(error)
     }
@@ -77,7 +83,7 @@ export class ReadPath {
   /** Fills `target`, one block, with what the vDisk holds there, for a write that covers the block in part. */
   async fill(block: number, target: Uint8Array): Promise<void> {
     const request = requestOf(block * BLOCK_BYTES, target)
-    await this.resolve(request, this.copyCached(request, block), false)
+    await this.resolve(request, this.copyCached(request, block), false, 1)
   }
 
   /** The whole read is there: count it, and make sure that it may be answered. */
@@ -93,30 +99,38 @@ export class ReadPath {
   /**
    * @param at blocks before were looked up
    * @param forGuest the read is to be answered then
+   * @param lookup how often its blocks have been looked up
    */
-  private async resolve(request: ReadRequest, at: number, forGuest: boolean): Promise<void> {
+  private async resolve(request: ReadRequest, at: number, forGuest: boolean, lookup: number): Promise<void> {
     let next = at
-    for (let lookup = 1; ; lookup++) {
-      while (next < request.end) {
-        await this.map.load(Math.floor(next / BLOCKS_PER_VBLOCK))
-        next = this.copyCached(request, next)
-      }
-      const { misses } = request
-      try {
-        if (misses !== undefined) await this.fetch(misses, request.offset, request.target, request.sources)
-        break
-      } catch (error) {
-        if (codeOf(error) !== 'SLOT_MISSING') throw error
-        if (lookup === LOOKUPS_MAX) {
-          throw new HitherError('CHECKSUM_MISMATCH', `a block of vDisk ${this.vdisk} is in no copy`, {
-            cause: error,
-          })
-        }
-      }
-      request.misses = undefined
-      next = this.copyCached(request, request.start)
+    while (next < request.end) {
+      await this.map.load(Math.floor(next / BLOCKS_PER_VBLOCK))
+      next = this.copyCached(request, next)
+    }
+    const { misses } = request
+    try {
+      if (misses !== undefined) await this.fetch(misses, request.offset, request.target, request.sources)
+    } catch (error) {
+      return this.lookUpAgain(request, forGuest, error, lookup)
     }
     if (forGuest) this.answer(request)
+  }
+
+  /** After a fetch that failed because reclaim was faster. */
+  private async lookUpAgain(
+    request: ReadRequest,
+    forGuest: boolean,
+    error: unknown,
+    lookup: number,
+  ): Promise<void> {
+    if (codeOf(error) !== 'SLOT_MISSING') throw error
+    if (lookup === LOOKUPS_MAX) {
+      throw new HitherError('CHECKSUM_MISMATCH', `a block of vDisk ${this.vdisk} is in no copy`, {
+        cause: error,
+      })
+    }
+    request.misses = undefined
+    return this.resolve(request, this.copyCached(request, request.start), forGuest, lookup + 1)
   }
 
   /**
@@ -170,43 +184,53 @@ export class ReadPath {
     return groups.length === 1 ? groups[0]! : allDone(groups)
   }
 
-  private async fetchGroup(
+  private fetchGroup(
     egroup: number,
     bySlot: ReadonlyMap<number, readonly Miss[]>,
     offset: number,
     target: Uint8Array,
     sources: ReadSources,
   ): Promise<void> {
-    const { observer, reader } = this.services
-    observer.onTouch(egroup)
-    let slots = [...bySlot.keys()]
+    this.services.observer.onTouch(egroup)
+    const slots = [...bySlot.keys()]
     const arriving = this.prefetcher.arriving(egroup, slots)
-    const late = arriving === undefined ? undefined : await arriving
-    if (late !== undefined) {
-      for (const slot of slots) {
-        const slice = late.get(slot)
-        if (slice === undefined) continue
-        const misses = bySlot.get(slot)!
+    if (arriving === undefined) return this.fetchSlots(egroup, slots, bySlot, offset, target, sources)
+    return arriving.then((late) => {
+      for (const [slot, slice] of late) {
+        const misses = bySlot.get(slot)
+        if (misses === undefined) continue
         sources.heldBlocks += misses.length
         sources.lateBlocks += misses.length
         this.deliver(egroup, slice, misses, offset, target)
       }
-      slots = slots.filter((slot) => !late.has(slot))
-      if (slots.length === 0) return
-    }
+      const left = slots.filter((slot) => !late.has(slot))
+      if (left.length > 0) return this.fetchSlots(egroup, left, bySlot, offset, target, sources)
+    })
+  }
+
+  private fetchSlots(
+    egroup: number,
+    slots: readonly number[],
+    bySlot: ReadonlyMap<number, readonly Miss[]>,
+    offset: number,
+    target: Uint8Array,
+    sources: ReadSources,
+  ): Promise<void> {
+    const { observer, reader } = this.services
     const isPartial = observer.isPartial(egroup)
-    const { slices, remote } = await reader.read(egroup, slots)
-    let blocks = 0
-    for (const slice of slices) {
-      const misses = bySlot.get(slice.slot)!
-      blocks += misses.length
-      this.deliver(egroup, slice, misses, offset, target)
-    }
-    let remoteBlocks = 0
-    for (const i of remote) remoteBlocks += bySlot.get(slices[i]!.slot)!.length
-    if (remote.length > 0) sources.fetched.push({ egroup, slices: remote.map((i) => slices[i]!) })
-    sources.remoteBlocks += remoteBlocks
-    if (isPartial) sources.heldBlocks += blocks - remoteBlocks
+    return reader.read(egroup, slots).then(({ slices, remote }) => {
+      let blocks = 0
+      for (const slice of slices) {
+        const misses = bySlot.get(slice.slot)!
+        blocks += misses.length
+        this.deliver(egroup, slice, misses, offset, target)
+      }
+      let remoteBlocks = 0
+      for (const i of remote) remoteBlocks += bySlot.get(slices[i]!.slot)!.length
+      if (remote.length > 0) sources.fetched.push({ egroup, slices: remote.map((i) => slices[i]!) })
+      sources.remoteBlocks += remoteBlocks
+      if (isPartial) sources.heldBlocks += blocks - remoteBlocks
+    })
   }
 
   /** Copies blocks of a slice to where the read wants them, and all of it into the cache. */

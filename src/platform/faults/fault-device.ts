@@ -72,12 +72,11 @@ export class FaultDevice implements BlockDevice {
     return this.#pass('write', () => this.#inner.write(offset, parts))
   }
 
-  async writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
-    if (this.#writesToFail === 0 && this.#syncsToFail === 0) {
-      return this.#pass('write', () => this.#inner.writeDurably(offset, parts))
+  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    if (this.#writesToFail > 0 || this.#syncsToFail > 0) {
+      return this.write(offset, parts).then(() => this.sync())
     }
-    await this.write(offset, parts)
-    return this.sync()
+    return this.#pass('write', () => this.#inner.writeDurably(offset, parts))
   }
 
   sync(): Promise<void> {
@@ -96,9 +95,19 @@ export class FaultDevice implements BlockDevice {
     return this.#inner.close()
   }
 
-  async #pass(what: string, start: () => Promise<void>): Promise<void> {
+  #pass(what: string, start: () => Promise<void>): Promise<void> {
+    if (this.#failed || this.slowMs > 0) return this.#passLate(what, start)
+    return start().then(this.#passed)
+  }
+
+  /** Made once: it is on the path of every IO. */
+  readonly #passed = (): void => {
+    if (this.#failed) throw this.#failure('IO')
+  }
+
+  async #passLate(what: string, start: () => Promise<void>): Promise<void> {
     if (this.#failed) throw this.#failure(what)
-    if (this.slowMs > 0) await this.#clock.sleep(this.slowMs)
+    await this.#clock.sleep(this.slowMs)
     if (this.#failed) throw this.#failure(what)
     await start()
     if (this.#failed) throw this.#failure(what)

@@ -64,13 +64,14 @@ export class Gate {
 
   /** The outcome of something that has begun, held back while the gate is shut. */
   outcome<T>(under: Promise<T>): Promise<T> {
-    return under.then(
-      (value) => (this.open ? value : this.#later<T>((resolve) => resolve(value))),
-      (error) => {
-        if (this.open) throw error
-        return this.#later<T>((_, reject) => reject(error))
-      },
-    )
+    return under.then(this.#came as (value: T) => T | Promise<T>, this.#failed)
+  }
+
+  // Made once, as most outcomes are those of a device on the path of an IO.
+  readonly #came = (value: unknown): unknown => (this.open ? value : this.#later((resolve) => resolve(value)))
+  readonly #failed = (error: unknown): Promise<never> => {
+    if (this.open) throw error
+    return this.#later<never>((_, reject) => reject(error))
   }
 
   #later<T>(settle: (resolve: (value: T) => void, reject: (error: unknown) => void) => void): Promise<T> {

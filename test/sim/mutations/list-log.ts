@@ -17,8 +17,8 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
     name: 'durable-write-unsynced',
     breaks: 'a durable append is durable when it resolves: it is written like any other',
     file: 'extent-store/store-device.ts',
-    find: 'await this.#device.writeDurably(at, piece)',
-    replace: 'await this.#device.write(at, piece)',
+    find: 'this.#device.writeDurably(at, piece)',
+    replace: 'this.#device.write(at, piece)',
     runs: { scenario: 'crashes' },
   },
   {
@@ -33,8 +33,8 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
     name: 'ack-without-peers',
     breaks: 'acknowledged means on all copies: a peer that did not take the frame is not noticed',
     file: 'replication/stream-writer.ts',
-    find: 'failed.push(target.nodes[i]!)',
-    replace: 'if (i === 0) failed.push(target.nodes[i]!)',
+    find: 'else failed = [...(failed ?? NOBODY), node]',
+    replace: 'else if (node === nodes[0]) failed = [...(failed ?? NOBODY), node]',
   },
   {
     name: 'seal-one-sector-short',
