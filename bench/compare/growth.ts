@@ -20,6 +20,8 @@ const DEPTH = 32
 const CELL = { location: 'memory:', rf: 2, services: 'both', data: 'mixed' } as const
 const FINGERPRINTS = 2_000_000
 const INDEX_BYTES = 24 * MiB
+/** Each of many vDisks has egroups open, with room for all that they may get. The devices take no memory for it. */
+const SSD_BYTES = 64 * GiB
 
 export const growthGroup: CheckGroup = {
   name: 'growth',
@@ -88,7 +90,7 @@ async function storeOf(
   sizes: readonly number[],
   tell: (writtenBytes: number) => void,
 ): Promise<Store> {
-  const bench = await BenchCluster.open(CELL, context.dir)
+  const bench = await BenchCluster.open(CELL, context.dir, { ssdBytes: SSD_BYTES })
   const disks: VDisk[] = []
   for (const [index, size] of sizes.entries()) {
     const disk = await bench.disk(`disk-${index}`, size)

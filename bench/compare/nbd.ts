@@ -7,7 +7,7 @@ import type { CheckGroup, CheckResult } from './check.ts'
 import { type FioJob, fioRate } from './fio.ts'
 import { HITHER, missingPrograms, OTHERS, QEMU_RAW, RunningServer, type ServerKind } from './nbd-servers.ts'
 
-const SECONDS = 0.5
+const SECONDS = 1
 const ROUNDS = 3
 
 interface NbdJob extends FioJob {
@@ -32,7 +32,7 @@ export const nbdGroup: CheckGroup = {
   },
 
   async run(context: BenchContext): Promise<CheckResult[]> {
-    // Those without a goal only with --long: each job of each takes a second a turn.
+    // Those without a goal only with --long: each job of each takes a second and a half a turn.
     const others = context.long ? OTHERS.filter((kind) => isThere(kind, context)) : []
     const kinds = [HITHER, QEMU_RAW, ...others]
     const servers: RunningServer[] = []

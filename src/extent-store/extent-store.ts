@@ -146,9 +146,14 @@ export class ExtentStore {
     }
   }
 
-  /** Raw log bytes, unverified, in a new buffer. `OUT_OF_RANGE` past the end of the log. */
+  /** Raw log bytes, unverified; the caller's, until it is `doneWith` them, if ever. `OUT_OF_RANGE` past the end of the log. */
   async readLog(egroup: EgroupId, offset: number, length: number): Promise<Uint8Array> {
     return readLog(this.#context, egroup, offset, length)
+  }
+
+  /** What `readLog` returned may be overwritten. */
+  doneWith(log: Uint8Array): void {
+    this.#context.logReads.giveBack(log)
   }
 
   /** All slots that the copy holds, in the order of its log. */

@@ -53,7 +53,7 @@ export async function readLog(
       `${length} bytes at ${offset} of egroup ${egroup}, which has ${logLength} bytes here`,
     )
   }
-  const bytes = new Uint8Array(length)
+  const bytes = context.logReads.take(length)
   placement.pin()
   try {
     await device.read(placement, offset, bytes)

@@ -8,6 +8,7 @@ import { HitherError } from '../base/errors.ts'
 import { KeyedMutex } from '../base/queue.ts'
 import { EGROUP_BYTES, type EgroupId, MiB, type Tier } from '../base/units.ts'
 import type { BulkWork } from '../platform/bulk-work.ts'
+import { FramePool } from '../platform/frame-pool.ts'
 import type { Copy } from './copy.ts'
 import type { CopyEntry } from './copy-table.ts'
 import { FrameBuilder } from './frame-writer.ts'
@@ -28,6 +29,8 @@ export class StoreContext {
   readonly locks = new KeyedMutex<EgroupId>()
   readonly indexes: SlotIndexCache
   readonly bulk: BulkWork
+  /** Memory of log bytes that are read to be sent. */
+  readonly logReads = new FramePool()
   readonly #idleBuilders: FrameBuilder[] = []
   readonly #idleLogs: Uint8Array[] = []
   readonly #background = new Set<Promise<unknown>>()

@@ -1,5 +1,5 @@
 /**
- * Memory of frames that are on their way within one process, used again when their receiver gives it back. A fresh
+ * Memory of frames, or of bytes for one, that are on their way within one process, used again when it is given back. A fresh
  * buffer for each frame of a busy stream is memory that is touched for the first time, and work for the garbage
  * collector: together they were a tenth of the CPU time of a write.
  */

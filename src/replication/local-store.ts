@@ -89,6 +89,10 @@ export class LocalStore implements NodeStore {
     return this.store.readLog(egroup, offset, length)
   }
 
+  doneWith(log: Uint8Array): void {
+    this.store.doneWith(log)
+  }
+
   slots(egroup: EgroupId): Promise<SlotSummary[]> {
     return this.store.slots(egroup)
   }
@@ -133,7 +137,7 @@ export class LocalStore implements NodeStore {
   }
 }
 
-/** In order, read ahead. Ends when none of its reads is under way any more. */
+/** In order, read ahead; a chunk is gone when the next is asked for. Ends when none of its reads is under way any more. */
 async function* readInChunks(
   source: NodeStore,
   egroup: EgroupId,
@@ -151,7 +155,9 @@ async function* readInChunks(
         read.catch(() => {})
         ahead.push(read)
       }
-      yield await ahead.shift()!
+      const chunk = await ahead.shift()!
+      yield chunk
+      source.doneWith(chunk)
     }
   } finally {
     await Promise.allSettled(ahead)

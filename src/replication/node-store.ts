@@ -41,8 +41,10 @@ export interface NodeStore {
   seal(egroup: EgroupId, generation: Generation, length: number): Promise<void>
   copyInfo(egroup: EgroupId): Promise<CopyInfo | undefined>
   readSlots(egroup: EgroupId, slots: readonly SlotIndex[]): Promise<SliceRead[]>
-  /** Raw log bytes. */
+  /** Raw log bytes; the caller's, who may say that it is done with them. */
   readLog(egroup: EgroupId, offset: number, length: number): Promise<Uint8Array>
+  /** Nobody uses what `readLog` returned any more: its memory may carry other bytes. */
+  doneWith(log: Uint8Array): void
   slots(egroup: EgroupId): Promise<SlotSummary[]>
   dropCopy(egroup: EgroupId): Promise<void>
   /** Drops the copy if it is partial still: what has been completed meanwhile may be listed. */

@@ -93,6 +93,10 @@ export class PeerStore implements NodeStore {
     return (await this.rpc.call(this.node, METHOD.readLog, header, NOTHING, CALL_TIMEOUT_MS)).body
   }
 
+  doneWith(log: Uint8Array): void {
+    this.rpc.giveBack(log)
+  }
+
   async slots(egroup: EgroupId): Promise<SlotSummary[]> {
     const answer = await this.rpc.call(this.node, METHOD.slots, { egroup }, NOTHING, CALL_TIMEOUT_MS)
     return decodeSlotSummaries(answer.body)
@@ -189,9 +193,10 @@ export function servePeers(
   rpc.handle(METHOD.readSlots, async (header: { egroup: EgroupId; slots: SlotIndex[] }) => ({
     body: encodeSliceReads(await store.readSlots(header.egroup, header.slots)),
   }))
-  rpc.handle(METHOD.readLog, async (header: { egroup: EgroupId; offset: number; length: number }) => ({
-    body: [await store.readLog(header.egroup, header.offset, header.length)],
-  }))
+  rpc.handle(METHOD.readLog, async (header: { egroup: EgroupId; offset: number; length: number }) => {
+    const log = await store.readLog(header.egroup, header.offset, header.length)
+    return { body: [log], sent: () => store.doneWith(log) }
+  })
   rpc.handle(METHOD.slots, async (header: { egroup: EgroupId }) => ({
     body: [encodeSlotSummaries(await store.slots(header.egroup))],
   }))

@@ -31,6 +31,8 @@ const KIND_ERROR = 3
 export interface RpcReply {
   readonly header?: unknown
   readonly body?: readonly Uint8Array[]
+  /** Called when the body is on its way: its memory is the handler's again. */
+  readonly sent?: () => void
 }
 
 /** `body` is the handler's to keep, unless it was registered to borrow it. */
@@ -145,6 +147,11 @@ export class RpcEndpoint {
     })
   }
 
+  /** The owner of an answer's body uses it no more: its memory may carry another frame. */
+  giveBack(body: Uint8Array): void {
+    this.network.giveBack(body)
+  }
+
   /** Fails every call under way to `peer`, e.g. because its lease has ended. */
   peerDown(peer: string): void {
     const outgoing = this.outgoing.get(peer)
@@ -203,6 +210,7 @@ export class RpcEndpoint {
     frame: Uint8Array,
   ): Promise<void> {
     let reply: readonly Uint8Array[]
+    let sent: (() => void) | undefined
     try {
       if (!this.opened) throw new HitherError('CVM_DOWN', 'this CVM is starting')
       const served = this.handlers.get(call.method)
@@ -210,6 +218,7 @@ export class RpcEndpoint {
       const result = await served.handler(header, body, from)
       // Not when it failed: a device that is given up on may still be writing.
       if (served.borrows) this.network.giveBack(frame)
+      sent = result.sent
       const replyHeader = result.header === undefined ? undefined : encodeJson(result.header)
       reply = envelope(KIND_ANSWER, call, replyHeader, result.body ?? NOTHING)
     } catch (cause) {
@@ -217,6 +226,7 @@ export class RpcEndpoint {
       reply = envelope(KIND_ERROR, call, encodeJson({ code: error.code, message: error.message }), NOTHING)
     }
     if (!this.closed) this.network.send(from, reply)
+    sent?.()
   }
 
   private failAll(outgoing: Outgoing, why: string): void {

@@ -15,6 +15,7 @@ function pulled(read: (offset: number) => Promise<void>, bulk: BulkWork = UNDIST
   const lengths = new Set<number>()
   const source = {
     copyInfo: async () => ({ kind: 'full', state: 'sealed', length: LENGTH }),
+    doneWith: (log: Uint8Array) => log.fill(0xff),
     readLog: async (_egroup: number, offset: number, length: number) => {
       await read(offset)
       lengths.add(length)

@@ -1,14 +1,16 @@
 /**
  * A device in memory: what `memory:` clusters and most tests run on. Sparse, so that a large one costs what is
- * written to it and no more: space is taken in chunks of 1 MiB, when first written, and given back by `trim` in
- * whole chunks. A write is "durable" at once; wrap it in faults/crash-device.ts to lose what was not synced.
+ * written to it and no more: space is taken in chunks of 64 KiB, when first written, and given back by `trim` in
+ * whole chunks. Chunks are cut from slabs, which go when the last of their chunks does: the operating system has few
+ * places for buffers of their own. A write is "durable" at once; wrap it in faults/crash-device.ts to lose what was not synced.
  */
 import { HitherError } from '../../base/errors.ts'
-import { MiB, SECTOR_BYTES, type Tier } from '../../base/units.ts'
+import { KiB, MiB, SECTOR_BYTES, type Tier } from '../../base/units.ts'
 import { partsLength, rangeError } from '../device-range.ts'
 import type { BlockDevice } from '../types.ts'
 
-const CHUNK_BYTES = 1 * MiB
+const CHUNK_BYTES = 64 * KiB
+const SLAB_BYTES = 1 * MiB
 
 export interface MemoryDeviceOptions {
   readonly id: string
@@ -25,6 +27,8 @@ export class MemoryDevice implements BlockDevice {
   readonly size: number
   readonly sectorSize: number
   readonly #chunks = new Map<number, Uint8Array>()
+  #slab = new ArrayBuffer(0)
+  #slabUsed = 0
   #closed = false
 
   constructor(options: MemoryDeviceOptions) {
@@ -110,12 +114,22 @@ export class MemoryDevice implements BlockDevice {
       const index = (position - start) / CHUNK_BYTES
       let chunk = this.#chunks.get(index)
       if (!chunk) {
-        chunk = new Uint8Array(CHUNK_BYTES)
+        chunk = this.#takeChunk()
         this.#chunks.set(index, chunk)
       }
       chunk.set(done === 0 && length === source.length ? source : source.subarray(done, done + length), start)
       done += length
     }
+  }
+
+  #takeChunk(): Uint8Array {
+    if (this.#slabUsed === this.#slab.byteLength) {
+      this.#slab = new ArrayBuffer(SLAB_BYTES)
+      this.#slabUsed = 0
+    }
+    const chunk = new Uint8Array(this.#slab, this.#slabUsed, CHUNK_BYTES)
+    this.#slabUsed += CHUNK_BYTES
+    return chunk
   }
 
   #refusal(offset: number, length: number): HitherError | undefined {
