@@ -2,9 +2,11 @@
  * Goal 8: what an IO costs as a store grows. The large store is written with duplicates, whose data is stored once and
  * whose map is a real one; by default it is small, `--long` takes the sizes of the goal as far as memory goes.
  */
+import { keys } from '../../src/cluster/records.ts'
 import { CandidateIndex } from '../../src/dedupe/candidate-index.ts'
 import { GiB, KiB, MiB, openCluster, type VDisk } from '../../src/index.ts'
 import { seededRandom } from '../../src/platform/real/random.ts'
+import { EgroupTable } from '../../src/replication/egroup-table.ts'
 import { DataSource } from '../shared/data.ts'
 import { drive } from '../shared/measure.ts'
 import type { BenchContext } from '../shared/options.ts'
@@ -20,6 +22,7 @@ const DEPTH = 32
 const CELL = { location: 'memory:', rf: 2, services: 'both', data: 'mixed' } as const
 const FINGERPRINTS = 2_000_000
 const INDEX_BYTES = 24 * MiB
+const GROUPS = 500_000
 /** Each of many vDisks has egroups open, with room for all that they may get. The devices take no memory for it. */
 const SSD_BYTES = 64 * GiB
 
@@ -66,6 +69,15 @@ export const growthGroup: CheckGroup = {
         goal: 16,
         exact: true,
         ratio: bytesPerFingerprint(),
+      },
+      {
+        id: '8-group-bytes',
+        what: 'memory for each egroup that a CVM knows of',
+        against: '1 byte',
+        better: 'less',
+        goal: 64,
+        exact: true,
+        ratio: bytesPerGroup(),
       },
       {
         id: '8-open',
@@ -150,6 +162,22 @@ function bytesPerFingerprint(): number {
   const random = seededRandom(17)
   for (let i = 0; i < FINGERPRINTS; i++) index.insert(random.u32(), random.u32(), 1 + (i >>> 10), i & 0x3ff)
   return index.sizeBytes / index.count
+}
+
+/** Of a table just after it has grown: never is more of it empty. */
+function bytesPerGroup(): number {
+  const table = new EgroupTable()
+  const copies = [
+    { node: 'node-1', tier: 'ssd' as const },
+    { node: 'node-2', tier: 'hdd' as const },
+  ]
+  const fields = { stream: 1, order: 1, state: 'sealed', length: 4 * MiB, generation: 1, rf: 2 } as const
+  let most = 0
+  for (let egroup = 1; egroup <= GROUPS; egroup++) {
+    table.set(keys.egroup(egroup), { value: { ...fields, copies }, revision: egroup })
+    if (egroup > GROUPS / 10) most = Math.max(most, table.sizeBytes / table.size)
+  }
+  return most
 }
 
 async function secondsToOpen(context: BenchContext, bytes: number): Promise<number> {

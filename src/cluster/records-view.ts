@@ -14,8 +14,17 @@ export interface Versioned<T> {
   readonly revision: number
 }
 
+/** What a view keeps its records in: a map, or something that takes less memory. */
+export interface RecordEntries<T> {
+  readonly size: number
+  get(key: string): Versioned<T> | undefined
+  set(key: string, entry: Versioned<T>): void
+  delete(key: string): void
+  entries(): IterableIterator<[string, Versioned<T>]>
+}
+
 export class RecordsView<T> {
-  private readonly entries = new Map<string, Versioned<T>>()
+  private readonly entries: RecordEntries<T>
   private readonly listeners = new Set<(key: string, value: T | undefined) => void>()
   /** Latest removals, so that news of an older revision that arrives later cannot bring a record back. */
   private readonly removedAt = new Map<string, number>()
@@ -25,13 +34,19 @@ export class RecordsView<T> {
   private readonly catalog: Catalog
   private readonly prefix: string
 
-  private constructor(catalog: Catalog, prefix: string) {
+  private constructor(catalog: Catalog, prefix: string, entries: RecordEntries<T>) {
+    this.entries = entries
     this.catalog = catalog
     this.prefix = prefix
   }
 
-  static async open<T>(catalog: Catalog, prefix: string): Promise<RecordsView<T>> {
-    const view = new RecordsView<T>(catalog, prefix)
+  /** @param entries empty; the view's own from then on */
+  static async open<T>(
+    catalog: Catalog,
+    prefix: string,
+    entries: RecordEntries<T> = new Map(),
+  ): Promise<RecordsView<T>> {
+    const view = new RecordsView<T>(catalog, prefix, entries)
     view.stopWatch = catalog.watch(prefix, (changes) => view.apply(changes))
     try {
       for (const entry of await catalog.list(prefix)) {

@@ -12,6 +12,7 @@ import type { EgroupId, VDiskId } from '../base/units.ts'
 import { type EgroupRecord, egroupOfKey, encodeRecord, keys } from '../cluster/records.ts'
 import { RecordsView, type Versioned } from '../cluster/records-view.ts'
 import type { Catalog } from '../platform/types.ts'
+import { EgroupTable } from './egroup-table.ts'
 import { assertOwned, type OwnerGuard, ownerCondition } from './owner-guard.ts'
 
 export class Directory {
@@ -26,7 +27,7 @@ export class Directory {
   }
 
   static async open(catalog: Catalog): Promise<Directory> {
-    return new Directory(catalog, await RecordsView.open<EgroupRecord>(catalog, 'egroup/'))
+    return new Directory(catalog, await RecordsView.open(catalog, 'egroup/', new EgroupTable()))
   }
 
   get(egroup: EgroupId): Versioned<EgroupRecord> | undefined {
