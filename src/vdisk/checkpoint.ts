@@ -1,9 +1,9 @@
 /**
  * Map checkpoint: makes the replay position move forward.
  *
- *   1. In one turn: note the position P behind the last applied frame, and copy all dirty leaf pages. Writes go on;
- *      what they change from here on is dirty again, and is behind P in the log.
- *   2. Append the copies as slices of the vDisk's own stream; tell each parent where its page is now.
+ *   1. In one turn: note the position P behind the last applied frame, and take all dirty leaf pages. Writes go on;
+ *      a page that they change is copied before, is dirty again, and what they write is behind P in the log.
+ *   2. Append the pages as they were as slices of the vDisk's own stream; tell each parent where its page is now.
  *   3. The same for every inner level, bottom-up, to the root. Inner pages change only here.
  *   4. One compare-and-set puts (root, levels, P) into the catalog, guarded by ownership and by the root before it
  *      (root-writer.ts).
@@ -13,7 +13,7 @@
 
 import { isZero } from '../base/bytes.ts'
 import { asHitherError } from '../base/errors.ts'
-import type { RootRecord } from '../cluster/records.ts'
+import type { PageRef, RootRecord } from '../cluster/records.ts'
 import { KIND_PAGE } from '../extent-store/types.ts'
 import type { CommitQueue } from './commit-queue.ts'
 import { PAGE_BYTES, type Page, type PageMap } from './page-map.ts'
@@ -44,22 +44,15 @@ export async function writeCheckpoint(deps: CheckpointDeps): Promise<RootRecord>
 
 async function writeLevel(deps: CheckpointDeps, pages: readonly Page[]): Promise<void> {
   const { map } = deps
-  // The copy: from the next turn on, writes may change the pages again.
-  const copies = new Uint8Array(pages.length * PAGE_BYTES)
-  for (const [i, page] of pages.entries()) {
-    const words = page.words
-    copies.set(new Uint8Array(words.buffer, words.byteOffset, PAGE_BYTES), i * PAGE_BYTES)
-  }
   let linked = 0
   try {
     for (let from = 0; from < pages.length; from += PAGES_PER_STEP) {
       const step = pages.slice(from, from + PAGES_PER_STEP)
-      const refs = await appendPages(
-        deps,
-        copies.subarray(from * PAGE_BYTES, (from + step.length) * PAGE_BYTES),
-      )
-      for (const [i, page] of step.entries()) {
-        await map.link(page.level, page.index, refs[i]!)
+      const refs = await appendPages(deps, step)
+      for (let i = 0; i < step.length; i++) {
+        const page = step[i]!
+        const linking = map.link(page.level, page.index, refs[i]!)
+        if (linking !== undefined) await linking
         map.release(page)
         linked++
       }
@@ -71,15 +64,17 @@ async function writeLevel(deps: CheckpointDeps, pages: readonly Page[]): Promise
 }
 
 /** One batch, one frame. Returns where each page is; `null` for a page of holes, which is not stored. */
-async function appendPages(deps: CheckpointDeps, copies: Uint8Array) {
-  const batch = deps.queue.batch(copies.length, 'map')
-  const slots: Array<number | null> = []
-  for (let at = 0; at < copies.length; at += PAGE_BYTES) {
-    const empty = isZero(copies, at, PAGE_BYTES)
-    slots.push(empty ? null : batch.builder.addSlice(copies, at, PAGE_BYTES, KIND_PAGE, true))
-  }
+async function appendPages(
+  { map, queue }: CheckpointDeps,
+  pages: readonly Page[],
+): Promise<Array<PageRef | null>> {
+  const batch = queue.batch(pages.length * PAGE_BYTES, 'map')
+  const slots = pages.map((page) => {
+    const bytes = map.readTaken(page)
+    return isZero(bytes, 0, PAGE_BYTES) ? null : batch.builder.addSlice(bytes, 0, PAGE_BYTES, KIND_PAGE, true)
+  })
   if (slots.every((slot) => slot === null)) return slots.map(() => null)
-  const placement = await deps.queue.commit(batch, false)
+  const placement = await queue.commit(batch, false)
   return slots.map((slot) =>
     slot === null ? null : { egroup: placement.egroup, slot: placement.baseSlot + slot },
   )

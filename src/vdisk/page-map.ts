@@ -34,6 +34,10 @@ export interface Page {
   pins: number
   /** In the page cache now. */
   cached: boolean
+  /** A checkpoint has taken it, and not read it yet: its words are copied before they change. */
+  isTaken: boolean
+  /** That copy. */
+  taken: Uint32Array | undefined
 }
 
 /** Reads a page of this map from the stream. */
@@ -170,9 +174,9 @@ export class PageMap {
         const oldRoot = await this.loadPage(this.levelCount, 0)
         oldRoot.pins++
         const page = this.adopt(this.levelCount + 1, 0, new Uint32Array(PAGE_WORDS))
+        this.markDirty(page)
         page.words[0] = this.rootRef?.egroup ?? 0
         page.words[1] = (this.rootRef?.slot ?? 0) << 3
-        this.markDirty(page)
         this.release(oldRoot)
         this.rootRef = null
       }
@@ -191,18 +195,30 @@ export class PageMap {
 
   // For the checkpoint.
 
+  /** The dirty pages of a level, which are clean from now on. `readTaken` tells what is in each of them now. */
   takeDirty(level: number): Page[] {
     const pages = [...this.dirtyPages[level]!]
     this.dirtyPages[level]!.clear()
     for (const page of pages) {
       page.dirty = false
+      page.isTaken = true
       page.pins++
     }
     return pages
   }
 
+  /** The bytes of a page as it was when it was taken, once; to be used in the same turn. */
+  readTaken(page: Page): Uint8Array {
+    const words = page.taken ?? page.words
+    page.taken = undefined
+    page.isTaken = false
+    return new Uint8Array(words.buffer, words.byteOffset, PAGE_BYTES)
+  }
+
   /** The checkpoint could not write it: it is dirty again. */
   giveBack(page: Page): void {
+    page.taken = undefined
+    page.isTaken = false
     this.markDirty(page)
     this.release(page)
   }
@@ -213,22 +229,26 @@ export class PageMap {
     if (page.pins === 0 && !page.dirty) this.cache.add(page)
   }
 
-  /** Tells the parent of page (level, index), or the root, where the page is stored now; `null`: it is all holes. */
-  async link(level: number, index: number, ref: PageRef | null): Promise<void> {
+  /**
+   * Tells the parent of page (level, index), or the root, where the page is stored now; `null`: it is all holes. `undefined`:
+   * done; else wait for the promise.
+   */
+  link(level: number, index: number, ref: PageRef | null): Promise<void> | undefined {
     if (level === this.levelCount) {
       this.rootRef = ref
-      return
+      return undefined
     }
     const parentIndex = Math.floor(index / PAGE_ENTRIES)
-    let parent = this.tables[level + 1]!.get(parentIndex)
-    while (parent === undefined) {
-      await this.loadPage(level + 1, parentIndex)
-      parent = this.tables[level + 1]!.get(parentIndex)
+    const parent = this.tables[level + 1]!.get(parentIndex)
+    // It may be evicted between its arrival and the next turn.
+    if (parent === undefined) {
+      return this.loadPage(level + 1, parentIndex).then(() => this.link(level, index, ref))
     }
     const at = (index % PAGE_ENTRIES) * 2
+    this.markDirty(parent)
     parent.words[at] = ref?.egroup ?? 0
     parent.words[at + 1] = (ref?.slot ?? 0) << 3
-    this.markDirty(parent)
+    return undefined
   }
 
   /** Called by the cache when the page has to go. A pinned one stays, and is cached again when it is released. */
@@ -253,9 +273,14 @@ export class PageMap {
     }
   }
 
+  /** To be called before its words change. */
   private markDirty(page: Page): void {
     if (page.dirty) return
     page.dirty = true
+    if (page.isTaken) {
+      page.taken = page.words.slice()
+      page.isTaken = false
+    }
     this.dirtyPages[page.level]!.add(page)
     this.cache.remove(page)
   }
@@ -291,7 +316,17 @@ export class PageMap {
   }
 
   private adopt(level: number, index: number, words: Uint32Array): Page {
-    const page: Page = { level, index, words, map: this, dirty: false, pins: 0, cached: false }
+    const page: Page = {
+      level,
+      index,
+      words,
+      map: this,
+      dirty: false,
+      pins: 0,
+      cached: false,
+      isTaken: false,
+      taken: undefined,
+    }
     this.tables[level]!.set(index, page)
     this.cache.add(page)
     return page
