@@ -15,13 +15,13 @@ interface NbdJob extends FioJob {
   readonly goal: number
 }
 
-/** In this order: reads come after the disk was written. */
+/** In this order: reads come after the disk was written, and random ones when all was read, as the page cache of others has it. */
 const JOBS: readonly NbdJob[] = [
   job('write-1m', '1 MiB sequential write, QD8', 'write', MiB, 8, 0.5),
   job('write-4k', '4 KiB random write, QD32', 'randwrite', 4 * KiB, 32, 1.5),
   { ...job('sync-4k', '4 KiB random write with fsync, QD1', 'randwrite', 4 * KiB, 1, 1), synced: true },
-  job('read-4k', '4 KiB random read, QD32', 'randread', 4 * KiB, 32, 2),
   job('read-1m', '1 MiB sequential read, QD8', 'read', MiB, 8, 0.8),
+  job('read-4k', '4 KiB random read, QD32', 'randread', 4 * KiB, 32, 2),
 ]
 
 export const nbdGroup: CheckGroup = {
