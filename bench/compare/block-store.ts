@@ -45,7 +45,7 @@ interface ClassicLevelModule {
 }
 
 const LMDB_MAP_BYTES = 8 * 2 ** 30
-/** As hither's cache. */
+/** Twice the store, as hither's is at the least. */
 const LEVEL_CACHE_BYTES = 64 * 2 ** 20
 
 const rival = createRequire(join(import.meta.dirname, 'package.json'))

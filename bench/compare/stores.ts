@@ -15,7 +15,7 @@ import type { CheckGroup, CheckResult } from './check.ts'
 
 const SECONDS = 0.25
 const ROUNDS = 3
-/** Fits the caches of all of them: 64 MiB in hither and LevelDB, the page cache for LMDB. */
+/** Fits the caches of all of them: 64 MiB in LevelDB, as much or more in hither, the page cache for LMDB. */
 const DISK_BYTES = 32 * MiB
 const APPEND_FILE_BYTES = 128 * MiB
 const RIVALS = ['lmdb', 'classic-level'] as const
