@@ -3,9 +3,9 @@
  *
  * A durable write into space that was never written has the file system find room and put that into its journal, each
  * time: 0.22 ms for 4 KiB instead of 0.16 (ext4, NVMe), and 0.31 instead of 0.23 for 36 KiB, where zeros written
- * meanwhile eat up the gain (docs/decisions/0008-zeros-ahead.md). So when small
- * frames come, the space behind the log is written before they get there, a step at a time. Space that was used before
- * needs nothing, and as space is taken first fit, that is most of it once a store has run for a while.
+ * meanwhile eat up the gain (docs/decisions/0008-zeros-ahead.md). So when small frames come, the space behind the log
+ * is written before they get there, a step at a time. Space that was used before needs nothing, and as space is taken
+ * first fit, that is most of it once a store has run for a while.
  *
  * Safety. Zeros go where no frame is: behind the end of the log, as far as it was when the step began and some more. Whoever
  * writes there (an append, a seal with its index) waits for the step first; all of them hold the egroup's lock. The
