@@ -31,6 +31,10 @@ class DeadlineQueue {
     this.#ms = ms
   }
 
+  get #isEmpty(): boolean {
+    return this.#first === this.#deadlines.length
+  }
+
   add(deadline: Deadline): number {
     this.#deadlines.push(deadline)
     this.#due.push(this.#clock.now() + this.#ms)
@@ -45,8 +49,8 @@ class DeadlineQueue {
 
   /** To the first one that is not met. */
   #skip(): void {
-    while (this.#first < this.#deadlines.length && this.#deadlines[this.#first] === undefined) this.#first++
-    if (this.#first < CUT_ENTRIES && this.#first < this.#deadlines.length) return
+    while (!this.#isEmpty && this.#deadlines[this.#first] === undefined) this.#first++
+    if (this.#first < CUT_ENTRIES) return
     this.#cut += this.#first
     this.#deadlines = this.#deadlines.slice(this.#first)
     this.#due = this.#due.slice(this.#first)
@@ -65,13 +69,13 @@ class DeadlineQueue {
     this.#disarm = undefined
     const now = this.#clock.now() + EARLY_MS
     this.#skip()
-    while (this.#deadlines.length > 0 && this.#due[this.#first]! <= now) {
+    while (!this.#isEmpty && this.#due[this.#first]! <= now) {
       const deadline = this.#deadlines[this.#first]
       this.#deadlines[this.#first] = undefined
       this.#skip()
       deadline?.expire()
     }
-    if (this.#deadlines.length > 0 && this.#disarm === undefined) this.#arm(this.#due[this.#first]! - now)
+    if (!this.#isEmpty && this.#disarm === undefined) this.#arm(this.#due[this.#first]! - now)
   }
 }
 
