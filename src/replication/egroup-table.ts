@@ -1,6 +1,6 @@
 /**
- * The records of the directory, packed: some 55 bytes for each egroup instead of 360 as objects in a map (measured). A cluster of 10 TiB has millions
- * of egroups, and every CVM keeps them all (directory.ts).
+ * The records of the directory, packed: some 55 bytes for each egroup instead of 360 as objects in a map (measured). A cluster
+ * of 10 TiB has millions of egroups, and every CVM keeps them all (directory.ts).
  *
  * A record lies in a row of columns, which it keeps for as long as it is there; key → row is a hash table of heads and chains.
  * Rows of removed records are used again. A record that does not fit (a field of a later version, more copies than four) is
