@@ -43,6 +43,19 @@ export function regressions(results: readonly CheckResult[], bounds: Bounds): Ch
   })
 }
 
+/**
+ * Those of `worse` that were worse once more, with what was measured then: a slow minute of the machine is no regression. One that
+ * was not measured again stays.
+ */
+export function confirmed(
+  worse: readonly CheckResult[],
+  again: readonly CheckResult[],
+  bounds: Bounds,
+): CheckResult[] {
+  const second = worse.map((result) => again.find(({ id }) => id === result.id) ?? result)
+  return regressions(second, bounds)
+}
+
 /** Room that a bound leaves, for the noise of a shared machine: a third; half for the tail of latencies. */
 export function boundFor({ id, ratio, better, exact }: CheckResult): number {
   const room = exact === true ? 1.02 : id.includes('p99') ? 2 : 1.5

@@ -75,7 +75,7 @@ export function parseOptions(argv: readonly string[]): BenchOptions {
     .option('--long', 'every axis of the workload matrix, more rivals, more turns, larger stores', false)
     .option('--json', 'one JSON object a result on stdout, instead of tables', false)
     .option('--markdown', 'the tables as Markdown (docs/performance.md holds the one of compare)', false)
-    .option('--check', 'compare ratios with bench/bounds.json; exit with 1 when one is worse', false)
+    .option('--check', 'compare ratios with bench/bounds.json; exit with 1 when one is worse, twice', false)
     .option('--write-bounds', 'what compare measured, with some room, becomes bench/bounds.json', false)
     .addOption(
       new Option('--location <list>', 'workload: memory:, file:').argParser(choices(['memory:', 'file:'])),
@@ -113,7 +113,7 @@ const HELP = `
 Examples:
   npm run bench                                   everything, in about three minutes
   npm run bench -- workload --only write-4k --location memory: --services none,both --depth 1,32
-  npm run bench -- --check                        fails when a ratio is worse than its bound
+  npm run bench -- --check                        fails when a ratio is worse than its bound, twice
   npm run bench -- compare --markdown             the table of docs/performance.md
 Ctrl-C ends with what there is; once more ends at once.`
 

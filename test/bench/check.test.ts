@@ -1,7 +1,7 @@
 /** `npm run bench -- --check` is a gate: what it lets through and what it does not. And what `--write-bounds` keeps. */
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { boundFor, type CheckResult, reaches, regressions } from '../../bench/compare/check.ts'
+import { boundFor, type CheckResult, confirmed, reaches, regressions } from '../../bench/compare/check.ts'
 
 const more: CheckResult = { id: '1-rate', what: 'w', against: 'a', better: 'more', goal: 2, ratio: 1 }
 const less: CheckResult = { id: '5-p99', what: 'w', against: 'a', better: 'less', goal: 0.5, ratio: 1 }
@@ -11,6 +11,14 @@ describe('bounds', () => {
     expect(regressions([more, less], { '1-rate': 1, '5-p99': 1 })).toEqual([])
     expect(regressions([more, less], { '1-rate': 1.01, '5-p99': 1 })).toEqual([more])
     expect(regressions([more, less], { '1-rate': 1, '5-p99': 0.99 })).toEqual([less])
+  })
+
+  test('what was worse once is measured again, and counts when it is worse then, too', () => {
+    const bounds = { '1-rate': 1.5, '5-p99': 0.5 }
+    const worse = regressions([more, less], bounds)
+    expect(confirmed(worse, [{ ...more, ratio: 1.6 }, less], bounds)).toEqual([less])
+    expect(confirmed(worse, [{ ...more, ratio: 1.4 }], bounds)).toEqual([{ ...more, ratio: 1.4 }, less])
+    expect(confirmed([less], [{ ...more, ratio: 0.1 }], bounds)).toEqual([less])
   })
 
   test('the goal does not count, and a check without a bound holds', () => {
