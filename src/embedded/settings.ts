@@ -7,6 +7,11 @@ import type { CvmSettings } from '../cvm/settings.ts'
 
 /** A device must hold its own tables and a few egroups. */
 const DEVICE_BYTES_MIN = 64 * MiB
+/** Of a CVM's cache where nothing says how much memory there is. Bytes. */
+const CACHE_BYTES = 64 * MiB
+/** Part of the machine's memory that one CVM's cache takes: a sixteenth for four in one process. */
+const CACHE_SHARE = 1 / 64
+const CACHE_BYTES_MAX = 1 * GiB
 
 export interface ResolvedSettings extends CvmSettings {
   readonly nodes: number
@@ -50,12 +55,6 @@ export function resolveSettings(settings: ClusterSettings): ResolvedSettings {
     appendTimeoutMs: leaseTtlMs,
   }
 }
-
-/** Of a CVM's cache where nothing says how much memory there is. Bytes. */
-const CACHE_BYTES = 64 * MiB
-/** Part of the machine's memory that one CVM's cache takes: a sixteenth for four in one process. */
-const CACHE_SHARE = 1 / 64
-const CACHE_BYTES_MAX = 1 * GiB
 
 /** What a CVM's cache may take on this machine, or of what this process may have, when that is less. Bytes. */
 export function cacheBytesHere(): number {

@@ -7,6 +7,7 @@
  * runs from the front: a full device can always use its last unit. `keep` is how callers leave the reserve alone that
  * compaction lives on.
  */
+import { Bitset } from '../base/bitset.ts'
 import { invariant } from '../base/errors.ts'
 
 /** A run of units of the data area. */
@@ -21,7 +22,7 @@ export class UnitAllocator {
   readonly units: number
   readonly #used: Uint32Array
   /** Units that were given back: they have been written before, as a rule. */
-  readonly #worn: Uint32Array
+  readonly #worn = new Bitset()
   #usedUnits = 0
   /** No unit before this one is free. */
   #firstFree = 0
@@ -29,7 +30,6 @@ export class UnitAllocator {
   constructor(units: number) {
     this.units = units
     this.#used = new Uint32Array(Math.ceil(units / WORD_BITS))
-    this.#worn = new Uint32Array(Math.ceil(units / WORD_BITS))
   }
 
   get usedUnits(): number {
@@ -89,7 +89,7 @@ export class UnitAllocator {
       for (let unit = start; unit < start + count; unit++) {
         invariant(this.#isUsed(unit), `unit ${unit} is freed once`)
         this.#used[unit >>> 5] = this.#used[unit >>> 5]! & ~(1 << (unit & 31))
-        this.#worn[unit >>> 5] = this.#worn[unit >>> 5]! | (1 << (unit & 31))
+        this.#worn.set(unit)
       }
       this.#usedUnits -= count
     }
@@ -97,9 +97,7 @@ export class UnitAllocator {
 
   /** Whether any unit from `start` to before `end` was never given back since the device was opened. */
   hasFresh(start: number, end: number): boolean {
-    for (let unit = start; unit < end; unit++) {
-      if ((this.#worn[unit >>> 5]! & (1 << (unit & 31))) === 0) return true
-    }
+    for (let unit = start; unit < end; unit++) if (!this.#worn.has(unit)) return true
     return false
   }
 

@@ -17,25 +17,29 @@ import { assertOwned, type OwnerGuard, ownerCondition } from './owner-guard.ts'
 
 export class Directory {
   private readonly catalog: Catalog
+  /** Keeps the table as the catalog is. */
   private readonly view: RecordsView<EgroupRecord>
+  private readonly table: EgroupTable
   /** Revisions of `listing/<stream>`, by ownership of the stream; not there: the catalog has to be asked. */
   private readonly listings = new WeakMap<OwnerGuard, number>()
 
-  private constructor(catalog: Catalog, view: RecordsView<EgroupRecord>) {
+  private constructor(catalog: Catalog, view: RecordsView<EgroupRecord>, table: EgroupTable) {
     this.catalog = catalog
     this.view = view
+    this.table = table
   }
 
   static async open(catalog: Catalog): Promise<Directory> {
-    return new Directory(catalog, await RecordsView.open(catalog, 'egroup/', new EgroupTable()))
+    const table = new EgroupTable()
+    return new Directory(catalog, await RecordsView.open(catalog, 'egroup/', table), table)
   }
 
   get(egroup: EgroupId): Versioned<EgroupRecord> | undefined {
-    return this.view.get(keys.egroup(egroup))
+    return this.table.of(egroup)
   }
 
   record(egroup: EgroupId): EgroupRecord | undefined {
-    return this.view.value(keys.egroup(egroup))
+    return this.table.of(egroup)?.value
   }
 
   /** Asks the catalog, for when the cached record turned out to be stale. */
@@ -47,8 +51,8 @@ export class Directory {
     return this.view.size
   }
 
-  *all(): IterableIterator<[EgroupId, Versioned<EgroupRecord>]> {
-    for (const [key, entry] of this.view.all()) yield [egroupOfKey(key), entry]
+  all(): IterableIterator<[EgroupId, Versioned<EgroupRecord>]> {
+    return this.table.all()
   }
 
   /** Resolves when every change that was committed before this call is in the cache. */

@@ -62,7 +62,11 @@ export class EgroupTable implements RecordEntries<EgroupRecord> {
   }
 
   get(key: string): Versioned<EgroupRecord> | undefined {
-    const egroup = egroupOfKey(key)
+    return this.of(egroupOfKey(key))
+  }
+
+  /** As `get`, without a key in between: it is asked on the path of reads. */
+  of(egroup: EgroupId): Versioned<EgroupRecord> | undefined {
     const row = this.#find(egroup)
     return row < 0 ? this.#odd.get(egroup) : this.#at(row)
   }
@@ -89,13 +93,17 @@ export class EgroupTable implements RecordEntries<EgroupRecord> {
     this.#free.push(row)
   }
 
-  /** In no order. What comes or goes meanwhile may be in it or not; all else is, once. */
   *entries(): IterableIterator<[string, Versioned<EgroupRecord>]> {
+    for (const [egroup, entry] of this.all()) yield [keys.egroup(egroup), entry]
+  }
+
+  /** In no order. What comes or goes meanwhile may be in it or not; all else is, once. */
+  *all(): IterableIterator<[EgroupId, Versioned<EgroupRecord>]> {
     for (let row = 0; row < this.#used; row++) {
       const egroup = this.#egroups[row]!
-      if (egroup !== 0) yield [keys.egroup(egroup), this.#at(row)]
+      if (egroup !== 0) yield [egroup, this.#at(row)]
     }
-    for (const [egroup, entry] of this.#odd) yield [keys.egroup(egroup), entry]
+    yield* this.#odd
   }
 
   #fits(egroup: EgroupId, record: EgroupRecord): boolean {

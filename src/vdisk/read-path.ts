@@ -68,13 +68,8 @@ export class ReadPath {
         return undefined
       }
       this.services.assertCanServe()
-      const { misses } = request
-      if (at < request.end || misses === undefined) return this.resolve(request, at, true, 1)
       // As a rule all that is left to do is to fetch.
-      return this.fetch(misses, offset, target, request.sources).then(
-        () => this.answer(request),
-        (error: unknown) => this.lookUpAgain(request, true, error, 1),
-      )
+      return at < request.end ? this.resolve(request, at, true, 1) : this.finish(request, true, 1)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -107,13 +102,19 @@ export class ReadPath {
       await this.map.load(Math.floor(next / BLOCKS_PER_VBLOCK))
       next = this.copyCached(request, next)
     }
-    const { misses } = request
-    try {
-      if (misses !== undefined) await this.fetch(misses, request.offset, request.target, request.sources)
-    } catch (error) {
-      return this.lookUpAgain(request, forGuest, error, lookup)
-    }
-    if (forGuest) this.answer(request)
+    return this.finish(request, forGuest, lookup)
+  }
+
+  /** All blocks were looked up: fetches what is missing, and answers. */
+  private finish(request: ReadRequest, forGuest: boolean, lookup: number): Promise<void> {
+    const { misses, offset, target, sources } = request
+    const fetched = misses === undefined ? Promise.resolve() : this.fetch(misses, offset, target, sources)
+    return fetched.then(
+      () => {
+        if (forGuest) this.answer(request)
+      },
+      (error: unknown) => this.lookUpAgain(request, forGuest, error, lookup),
+    )
   }
 
   /** After a fetch that failed because reclaim was faster. */
