@@ -9,6 +9,7 @@ import type { Placement } from '../replication/stream-writer.ts'
 
 /** Payload of one frame: large enough for a sequential write, small enough to fill egroups well. Bytes. */
 const FRAME_PAYLOAD_BYTES = 1 * MiB
+const LARGE_BYTES = FRAME_PAYLOAD_BYTES / 2
 /** Batches that a CVM keeps for reuse, and the most memory that they may hold together. */
 const SPARE_BATCHES_MAX = 256
 const SPARE_BYTES_MAX = 24 * MiB
@@ -62,6 +63,11 @@ export class Batch {
   /** Must be durable at once, whatever the container's durability. */
   sync = false
   use: SpaceUse = 'data'
+
+  /** Worth a frame of its own, whoever else may come. */
+  get isLarge(): boolean {
+    return this.builder.payloadBytes >= LARGE_BYTES
+  }
 
   addMapped(start: number, count: number, egroup: number, ref: number): void {
     this.builder.addMapped(start, count, egroup, ref)

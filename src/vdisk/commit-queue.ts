@@ -3,7 +3,8 @@
  *
  * Writers add slices and records to an open batch (synchronously), then wait. One frame is under way at a time;
  * meanwhile the next batch fills. When a frame is acknowledged its records are applied to the map in order, and then its
- * writers hear.
+ * writers hear. A large batch that waits is sent before that, in the same turn: who writes much finds the device busy
+ * while the map is changed.
  *
  * What is refused differently when space is short is never in one frame: there is an open batch for each `SpaceUse`.
  * Their order in the log does not matter: writes of the same blocks, and trims, wait for each other (write-path.ts).
@@ -36,6 +37,11 @@ export interface CommitDeps {
   readonly apply: (batch: Batch, placement: Placement) => void
   readonly onFatal: (error: unknown) => void
 }
+
+/** What became of a frame. */
+type Outcome =
+  | { readonly batch: Batch; readonly placement: Placement }
+  | { readonly batch: Batch; readonly error: unknown }
 
 export class CommitQueue {
   private readonly deps: CommitDeps
@@ -114,9 +120,15 @@ export class CommitQueue {
     this.pumping = true
     try {
       await this.gather(0)
-      for (let batch = this.take(); batch !== undefined; batch = this.take()) {
-        await this.append(batch)
+      let sent = this.sendNext(this.take('any'))
+      while (sent !== undefined) {
+        const outcome = await sent
+        // What does not need the writers who are about to hear goes first: the map is changed while it is written.
+        sent = 'error' in outcome ? undefined : this.sendNext(this.take('large'))
+        this.settle(outcome)
+        if (sent !== undefined) continue
         await this.gather(this.waiting())
+        sent = this.sendNext(this.take('any'))
       }
     } finally {
       this.pumping = false
@@ -133,7 +145,7 @@ export class CommitQueue {
     const expected = others + this.lastWriters
     // One alone has nobody to wait for: when it comes, its frame goes.
     if (expected === 1) return
-    const isDone = (): boolean => this.waiting() >= expected || this.full.length > 0
+    const isDone = (): boolean => this.waiting() >= expected || this.hasLarge()
     for (let turn = 0; turn < GATHER_TURNS && !isDone(); turn++) await undefined
     if (this.waiting() === 0 || this.lastFrameMs < SLOW_FRAME_MS) return
     const { clock } = this.deps
@@ -146,47 +158,68 @@ export class CommitQueue {
     }
   }
 
+  private hasLarge(): boolean {
+    if (this.full.length > 0) return true
+    for (const open of this.open.values()) if (open.isLarge) return true
+    return false
+  }
+
   private waiting(): number {
     let writers = 0
     for (const open of this.open.values()) writers += open.waiters.length
     return writers
   }
 
-  private take(): Batch | undefined {
+  private take(which: 'large' | 'any'): Batch | undefined {
     const first = this.full.shift()
     if (first !== undefined) return first
     for (const [use, open] of this.open) {
-      if (open.waiters.length === 0) continue
+      if (open.waiters.length === 0 || (which === 'large' && !open.isLarge)) continue
       this.open.delete(use)
       return open
     }
     return undefined
   }
 
-  private async append(batch: Batch): Promise<void> {
-    let placement: Placement
+  private sendNext(batch: Batch | undefined): Promise<Outcome> | undefined {
+    return batch === undefined ? undefined : this.send(batch)
+  }
+
+  /** Appends to all copies. Never rejects. */
+  private async send(batch: Batch): Promise<Outcome> {
+    const { clock, stream, syncEachFrame } = this.deps
     this.lastWriters = batch.waiters.length
-    const startedAt = this.deps.clock.now()
+    const startedAt = clock.now()
     try {
-      const sync = batch.sync || this.deps.syncEachFrame
-      placement = await this.deps.stream.append(batch.builder, sync, batch.use)
-      this.lastFrameMs = this.deps.clock.now() - startedAt
+      const placement = await stream.append(batch.builder, batch.sync || syncEachFrame, batch.use)
+      this.lastFrameMs = clock.now() - startedAt
+      return { batch, placement }
     } catch (error) {
+      return { batch, error }
+    }
+  }
+
+  /** Applies a frame and tells its writers, or tells them why there is none. */
+  private settle(outcome: Outcome): void {
+    const { batch } = outcome
+    if ('error' in outcome) {
+      const { error } = outcome
       for (const waiter of batch.waiters) waiter.refused(error)
       const code = codeOf(error)
-      if (code !== 'NO_SPACE' && code !== 'NO_REPLICAS') {
-        this.stop(new HitherError('NOT_OWNER', 'this CVM had to give the vDisk up', { cause: error }))
-        this.deps.onFatal(error)
-        // It does not go round: who knows what still reads it.
+      if (code === 'NO_SPACE' || code === 'NO_REPLICAS') {
+        this.deps.batches.giveBack(batch)
         return
       }
-      this.deps.batches.giveBack(batch)
+      this.stop(new HitherError('NOT_OWNER', 'this CVM had to give the vDisk up', { cause: error }))
+      this.deps.onFatal(error)
+      // It does not go round: who knows what still reads it.
       return
     }
     if (this.stopped !== undefined) {
       for (const waiter of batch.waiters) waiter.refused(this.stopped)
       return
     }
+    const { placement } = outcome
     this.deps.apply(batch, placement)
     this.appliedTo = { order: placement.order, offset: placement.endOffset }
     this.loggedBytes += placement.endOffset - placement.offset
