@@ -6,13 +6,13 @@
  *
  * Seal:
  * 1. Check: not fenced, and `length` ends a frame that is here. What is behind it was never acknowledged.
- * 2. Write the index block behind `length`, in the room that is left, or in a unit more; without room there is none,
- *    and readers scan frame heads instead.
- * 3. Sync data and index.
+ * 2. Sync what was appended and is not durable yet.
+ * 3. Write the index block behind `length`, durably, in the room that is left, or in a unit more; without room there is
+ *    none, and readers scan frame heads instead.
  * 4. Write the entry: sealed, this length, only the units in use. Durable.
  * 5. Cut what is in memory, give the unused units back.
  *
- * Crash before 4: the copy is open still. Its log ends at `length` if 2 wrote over what came after, else where it did
+ * Crash before 4: the copy is open still. Its log ends at `length` if 3 wrote over what came after, else where it did
  * before; either way sealing it again works.
  */
 import { HitherError } from '../base/errors.ts'
@@ -69,8 +69,8 @@ export async function seal(
   const kept = hasIndex ? units : unitsFor(length)
   const extents = [...placement.head(kept), ...(more ?? [])]
   try {
-    if (hasIndex) await device.write(new Placement(extents), length, [indexBlock])
-    await device.sync()
+    if (copy.durableLength < length) await device.sync()
+    if (hasIndex) await device.writeDurably(new Placement(extents), length, [indexBlock])
     const entry = await context.putEntry(copy, {
       state: 'sealed',
       generation,

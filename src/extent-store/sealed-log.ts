@@ -23,9 +23,9 @@ import type { StoreContext } from './store-context.ts'
 import type { StoreDevice } from './store-device.ts'
 import type { Extent } from './unit-allocator.ts'
 
-/** Written between two syncs of a bulk write while there are guests, and while there are none. Bytes. */
+/** Written durably at a time while there are guests, and while there are none. Bytes. */
 const STEP_BYTES_MIN = 128 * KiB
-const STEP_BYTES_MAX = 4 * MiB
+const STEP_BYTES_MAX = 1 * MiB
 
 /** A log in memory that holds what it says. */
 export interface VerifiedLog {
@@ -90,7 +90,7 @@ export async function writeSealedCopy(
 }
 
 /**
- * Log and index block, durable. In steps, each synced: a guest's own sync waits for what is dirty on the device, and on
+ * Log and index block, durable. In steps: a guest's own sync waits for what is dirty on the device, and on
  * a file for what is dirty in the whole file system.
  */
 async function writeInSteps(
@@ -104,8 +104,7 @@ async function writeInSteps(
   for (let at = 0; ; ) {
     const end = Math.min(at + (bulk.hasGuests ? STEP_BYTES_MIN : STEP_BYTES_MAX), bytes.length)
     const step = bytes.subarray(at, end)
-    await device.write(placement, at, end === bytes.length ? [step, indexBlock] : [step])
-    await device.sync()
+    await device.writeDurably(placement, at, end === bytes.length ? [step, indexBlock] : [step])
     if (end === bytes.length) return
     at = end
     await rest()

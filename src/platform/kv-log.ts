@@ -2,7 +2,7 @@
  * A small durable table from strings to bytes, in a region of a device: the catalog's storage, and that of a node's
  * list of copies. All of it is also in memory. Byte layout: kv-log-format.ts; reading back: kv-log-replay.ts.
  *
- * Commit. All that waits while a write is under way becomes one batch of records: one write, one sync, appended to the
+ * Commit. All that waits while a write is under way becomes one batch of records: one durable write, appended to the
  * live one of two areas. It is visible to `get` and `entries` when durable, in commit order. A sector that holds
  * acknowledged bytes is never written again. Space is filled with zeros, and synced, a stretch ahead of use: writing it
  * again is then several times faster than growing into it, and a torn batch can be told from a damaged one.
@@ -23,7 +23,7 @@
  *
  * On a thin device an area counts as full much sooner (`KvLogOptions.thin`), and the other one is trimmed after step 2.
  *
- * A failed write or sync ends the table: later commits reject, reads still answer with what was durable. Open it again
+ * A failed write, or sync, ends the table: later commits reject, reads still answer with what was durable. Open it again
  * to go on.
  */
 import { asHitherError, HitherError, invariant } from '../base/errors.ts'
@@ -269,11 +269,10 @@ export class KvLog {
     const end = this.#area.tailBytes + batchBytes
     if (await this.#zeroAhead(this.#area, end)) await this.#device.sync()
     const { header, batches, tailBytes } = this.#area
-    await this.#device.write(
+    await this.#device.writeDurably(
       areaOffset(this.#region, header.generation) + tailBytes,
       encodeBatch(header, batches, payload),
     )
-    await this.#device.sync()
     this.#area.batches += 1
     this.#area.tailBytes = end
   }
