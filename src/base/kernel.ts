@@ -7,6 +7,7 @@
  */
 import { LITTLE_ENDIAN } from './data-path.ts'
 import { KERNEL_WASM } from './kernel-wasm.ts'
+import { WebAssembly } from './web-assembly.ts'
 
 /** Addresses and lengths must lie inside the memory: the module does not check what the host passes. */
 export interface KernelExports {
@@ -51,13 +52,6 @@ export interface Kernel {
   readonly module: object
 }
 
-/** What is used of the global `WebAssembly`, which the language's own library does not declare. */
-interface WebAssemblyApi {
-  readonly Memory: new (limits: { initial: number; maximum: number }) => { readonly buffer: ArrayBuffer }
-  readonly Module: new (bytes: Uint8Array) => object
-  readonly Instance: new (module: object, imports: object) => { readonly exports: object }
-}
-
 /** 256 KiB, as kernel/assembly/memory.ts lays it out. */
 export const KERNEL_MEMORY_PAGES = 4
 
@@ -66,7 +60,6 @@ export const KERNEL_MEMORY_PAGES = 4
  * not those of WebAssembly.
  */
 export function loadKernel(): Kernel | undefined {
-  const { WebAssembly } = globalThis as unknown as { readonly WebAssembly?: WebAssemblyApi }
   if (WebAssembly === undefined || !LITTLE_ENDIAN) return undefined
   try {
     const memory = new WebAssembly.Memory({ initial: KERNEL_MEMORY_PAGES, maximum: KERNEL_MEMORY_PAGES })

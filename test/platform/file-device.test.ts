@@ -3,8 +3,9 @@ import * as fs from 'node:fs'
 import { mkdtemp, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { MiB } from '../../src/base/units.ts'
+import { KiB, MiB } from '../../src/base/units.ts'
 import { FileDevice } from '../../src/platform/real/file-device.ts'
 import { codeOfFailure, expectBytes, pattern } from '../conformance/device-suite.ts'
 
@@ -21,6 +22,10 @@ const os = vi.hoisted(() => ({
   durableFds: new Set<number>(),
   durableWrites: 0,
   durableErrors: [] as Error[],
+  /** Those of them that are opened with `O_DIRECT`, too; and the same of those. */
+  directFds: new Set<number>(),
+  directWrites: 0,
+  directErrors: [] as Error[],
   /** Most bytes that one call moves. */
   shortest: Number.POSITIVE_INFINITY,
 }))
@@ -32,8 +37,10 @@ vi.mock('node:fs', async (original) => {
     open(path: string, flags: number, ...rest: unknown[]) {
       const settle = rest.pop() as (error: Error | null, fd: number) => void
       real.open(path, flags, rest[0] as number | undefined, (error, fd) => {
-        if (error === null && (flags & real.constants.O_DSYNC) !== 0) os.durableFds.add(fd)
-        else os.durableFds.delete(fd)
+        os.durableFds.delete(fd)
+        os.directFds.delete(fd)
+        if (error === null && (flags & real.constants.O_DIRECT) !== 0) os.directFds.add(fd)
+        else if (error === null && (flags & real.constants.O_DSYNC) !== 0) os.durableFds.add(fd)
         settle(error, fd)
       })
     },
@@ -47,7 +54,10 @@ vi.mock('node:fs', async (original) => {
       real.read(fd, target, offset, Math.min(length, os.shortest), position, settle)
     },
     write(fd: number, source: Uint8Array, offset: number, length: number, position: number, settle: Settle) {
-      const error = os.durableFds.has(fd) ? os.durableErrors.shift() : undefined
+      const isDirect = os.directFds.has(fd)
+      const errors = isDirect ? os.directErrors : os.durableFds.has(fd) ? os.durableErrors : []
+      const error = errors.shift()
+      if (isDirect) os.directWrites += 1
       if (os.durableFds.has(fd)) os.durableWrites += 1
       if (os.writeError ?? error) settle(os.writeError ?? error!)
       else real.write(fd, source, offset, Math.min(length, os.shortest), position, settle)
@@ -59,6 +69,21 @@ vi.mock('node:fs', async (original) => {
   }
 })
 
+/** Whether the file system of temporary files takes direct writes. */
+function hasDirectWrites(): boolean {
+  if (process.platform !== 'linux') return false
+  const folder = fs.mkdtempSync(join(tmpdir(), 'hither-direct-'))
+  try {
+    const flags = fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_DIRECT
+    fs.closeSync(fs.openSync(join(folder, 'file'), flags))
+    return true
+  } catch {
+    return false
+  } finally {
+    fs.rmSync(folder, { recursive: true })
+  }
+}
+
 describe('FileDevice', () => {
   let folder: string
   let path: string
@@ -68,7 +93,7 @@ describe('FileDevice', () => {
     folder = await mkdtemp(join(tmpdir(), 'hither-file-device-'))
     path = join(folder, 'ssd0')
     Object.assign(os, { syncs: 0, holdSyncs: false, held: [], syncError: undefined, writeError: undefined })
-    Object.assign(os, { durableWrites: 0, durableErrors: [] })
+    Object.assign(os, { durableWrites: 0, durableErrors: [], directWrites: 0, directErrors: [] })
     os.shortest = Number.POSITIVE_INFINITY
   })
   afterEach(() => rm(folder, { recursive: true }))
@@ -252,6 +277,111 @@ describe('FileDevice', () => {
     expect(await codeOfFailure(device.writeDurably(0, pattern(10, 3)))).toBe('DEVICE_FAILED')
     expect(await codeOfFailure(device.write(0, pattern(10, 3)))).toBe('DEVICE_FAILED')
     await device.close()
+  })
+
+  describe.runIf(hasDirectWrites())('large durable writes', () => {
+    const large = pattern(64 * KiB + 512, 1)
+    const readBack = async (device: FileDevice, offset: number, length: number): Promise<Uint8Array> => {
+      const target = new Uint8Array(length)
+      await device.read(offset, target)
+      return target
+    }
+
+    it('go past the page cache, if they are whole sectors and not too long', async () => {
+      const device = await create()
+      await device.writeDurably(512, [
+        large.subarray(0, 100),
+        large.subarray(100, 41_000),
+        large.subarray(41_000),
+      ])
+      expect([os.directWrites, os.durableWrites]).toEqual([1, 0])
+      expectBytes(await readBack(device, 512, large.length), large)
+      await device.writeDurably(700, large)
+      await device.writeDurably(512, large.subarray(1))
+      await device.writeDurably(512, large.subarray(0, 16 * KiB))
+      await device.writeDurably(512, pattern(2 * MiB, 3))
+      expect(os.directWrites).toBe(1)
+      expectBytes(await readBack(device, 512, 2 * MiB), pattern(2 * MiB, 3))
+      await device.close()
+    })
+
+    it('go on through it when the file system does not take them', async () => {
+      const device = await create()
+      os.directErrors.push(Object.assign(new Error('EINVAL: invalid argument'), { code: 'EINVAL' }))
+      await device.writeDurably(512, large)
+      await device.writeDurably(1 * MiB, large)
+      expect([os.directWrites, os.durableWrites]).toEqual([1, 2])
+      expectBytes(await readBack(device, 512, large.length), large)
+      expectBytes(await readBack(device, 1 * MiB, large.length), large)
+      await device.close()
+    })
+
+    it('fail as others do', async () => {
+      const device = await create()
+      os.directErrors.push(Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' }))
+      await device.writeDurably(512, large)
+      expect([os.directWrites, os.syncs]).toEqual([1, 1])
+      expectBytes(await readBack(device, 512, large.length), large)
+      os.directErrors.push(Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }))
+      expect(await codeOfFailure(device.writeDurably(512, large))).toBe('DEVICE_FAILED')
+      expect(await codeOfFailure(device.write(0, pattern(10, 1)))).toBe('DEVICE_FAILED')
+      await device.close()
+    })
+
+    it('are finished when the operating system takes a part of them at a time', async () => {
+      const device = await create()
+      os.shortest = 10 * KiB
+      await device.writeDurably(512, large)
+      os.shortest = Number.POSITIVE_INFINITY
+      expect(os.directWrites).toBe(7)
+      expectBytes(await readBack(device, 512, large.length), large)
+      await device.close()
+    })
+
+    it('find no memory beyond a few at a time, and are written all the same', async () => {
+      const devices = await Promise.all(
+        Array.from({ length: 6 }, (_, index) =>
+          FileDevice.open(`${path}-${index}`, { ...options, size: 4 * MiB, create: true }),
+        ),
+      )
+      const each = Array.from({ length: 12 }, (_, index) => pattern(32 * KiB, index))
+      await Promise.all(each.map((bytes, index) => devices[index % 6]!.writeDurably(index * 64 * KiB, bytes)))
+      expect(os.directWrites + os.durableWrites).toBe(12)
+      expect(os.directWrites).toBe(8)
+      for (const [index, bytes] of each.entries()) {
+        expectBytes(await readBack(devices[index % 6]!, index * 64 * KiB, bytes.length), bytes)
+      }
+      for (const device of devices) await device.close()
+    })
+
+    it('are seen by readers beside smaller ones that share their pages', async () => {
+      const sizes = fc.array(fc.integer({ min: 1, max: 150 }), { minLength: 1, maxLength: 40 })
+      await fc.assert(
+        fc.asyncProperty(sizes, fc.boolean(), async (sectors, readsMeanwhile) => {
+          const device = await create()
+          let end = 0
+          const reads: Promise<void>[] = []
+          for (const [index, count] of sectors.entries()) {
+            const bytes = pattern(count * 512, index)
+            const at = end
+            const writing = device.writeDurably(at, bytes)
+            // The pages of its neighbours come into the cache meanwhile.
+            if (readsMeanwhile) reads.push(device.read(Math.max(0, at - 4 * KiB), new Uint8Array(16 * KiB)))
+            await writing
+            end += bytes.length
+            expectBytes(await readBack(device, at, bytes.length), bytes)
+          }
+          await Promise.all(reads)
+          expectBytes(
+            await readBack(device, 0, end),
+            Buffer.concat(sectors.map((count, index) => pattern(count * 512, index))),
+          )
+          await device.close()
+          await rm(path)
+        }),
+        { numRuns: 30 },
+      )
+    })
   })
 
   it.each([

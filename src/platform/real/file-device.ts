@@ -9,7 +9,7 @@
  * A durable write is one system call, through a descriptor opened with `O_DSYNC`: one trip to the thread pool instead of
  * two, and no wait for the dirty pages of others. Of several at a time only the first two go this way; the others write
  * and share a sync, which is cheaper the more they are. So do all where there is no `O_DSYNC` that reaches the medium:
- * that of macOS leaves the bytes in the drive's cache.
+ * that of macOS leaves the bytes in the drive's cache. Large ones go past the page cache, if they may (direct-write.ts).
  *
  * Failure. After a failed `fdatasync` Linux marks the lost pages clean, and the next `fdatasync` succeeds: a success
  * after a failure means nothing. So a failed sync, or durable write, ends this device for good; every later call rejects.
@@ -29,6 +29,7 @@ import { HitherError } from '../../base/errors.ts'
 import { SECTOR_BYTES, type Tier } from '../../base/units.ts'
 import { partsLength, rangeError } from '../device-range.ts'
 import type { BlockDevice } from '../types.ts'
+import { isForDirect, openDirect, writeDirect } from './direct-write.ts'
 import { dataSync, readFully, writeParts } from './file-io.ts'
 
 export interface FileDeviceOptions {
@@ -58,6 +59,14 @@ interface Medium {
   readonly isSparse: boolean
 }
 
+/** Carries one durable write at a time. */
+interface DurablePath {
+  /** Opened with `O_DSYNC`. */
+  readonly fd: number
+  /** With `O_DIRECT`, too, where there is that. */
+  readonly directFd: number | undefined
+}
+
 export class FileDevice implements BlockDevice {
   readonly id: string
   readonly tier: Tier
@@ -65,9 +74,9 @@ export class FileDevice implements BlockDevice {
   readonly sectorSize: number
   readonly isSparse: boolean
   readonly #fd: number
-  /** Opened with `O_DSYNC`, none where that is of no use; and those of them that no write uses now. */
-  readonly #durableFds: readonly number[]
-  readonly #idleDurableFds: number[]
+  /** For durable writes in one call, none where that is of no use; and those of them that no write uses now. */
+  readonly #durable: readonly DurablePath[]
+  readonly #idleDurable: DurablePath[]
   readonly #path: string
   /** Why every call rejects from now on: closed, or a sync or durable write failed. */
   #ended: HitherError | undefined
@@ -79,6 +88,8 @@ export class FileDevice implements BlockDevice {
   #synced = -1
   #syncFailure: HitherError | undefined
   #syncRunning = false
+  /** The file system, or the disk, takes no direct writes of ours. */
+  #refusesDirect = false
   /** The sync that has not started yet; all who ask now share it. */
   #nextSync: Promise<void> | undefined
   #startNextSync: (() => void) | undefined
@@ -87,12 +98,12 @@ export class FileDevice implements BlockDevice {
     path: string,
     options: FileDeviceOptions,
     medium: Medium,
-    durableFds: readonly number[],
+    durable: readonly DurablePath[],
   ) {
     this.#path = path
     this.#fd = medium.fd
-    this.#durableFds = durableFds
-    this.#idleDurableFds = [...durableFds]
+    this.#durable = durable
+    this.#idleDurable = [...durable]
     this.id = options.id
     this.tier = options.tier
     this.size = medium.size
@@ -136,8 +147,9 @@ export class FileDevice implements BlockDevice {
     const refusal = this.#ended ?? rangeError(this, offset, length)
     if (refusal) return Promise.reject(refusal)
     if (length === 0) return Promise.resolve()
-    const fd = this.#idleDurableFds.pop()
-    return fd === undefined ? this.#writeThenSync(offset, parts) : this.#writeThrough(fd, offset, parts)
+    const path = this.#idleDurable.pop()
+    if (path === undefined) return this.#writeThenSync(offset, parts)
+    return this.#writeThrough(path, offset, parts, length)
   }
 
   sync(): Promise<void> {
@@ -156,16 +168,31 @@ export class FileDevice implements BlockDevice {
     })
   }
 
-  #writeThrough(fd: number, offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+  #writeThrough(
+    path: DurablePath,
+    offset: number,
+    parts: Uint8Array | readonly Uint8Array[],
+    length: number,
+  ): Promise<void> {
     this.#underWay += 1
     return new Promise((resolve, reject) => {
-      writeParts(fd, offset, parts, (error) => {
-        this.#idleDurableFds.push(fd)
+      const settle = (error: NodeJS.ErrnoException | null): void => {
+        this.#idleDurable.push(path)
         if (!error) resolve()
         else if (isFull(error)) this.#writeThenSync(offset, parts).then(resolve, reject)
         else reject(this.#endWith(error))
         this.#endIo()
-      })
+      }
+      const settleDirect = (error: NodeJS.ErrnoException | null): void => {
+        if (error?.code === 'EINVAL') {
+          this.#refusesDirect = true
+          writeParts(path.fd, offset, parts, settle)
+        } else settle(error)
+      }
+      const { directFd } = path
+      const isDirect = directFd !== undefined && !this.#refusesDirect && isForDirect(offset, length)
+      if (isDirect && writeDirect(directFd, offset, parts, settleDirect)) return
+      writeParts(path.fd, offset, parts, settle)
     })
   }
 
@@ -209,7 +236,8 @@ export class FileDevice implements BlockDevice {
         this.#onIdle = resolve
       })
     }
-    for (const fd of [this.#fd, ...this.#durableFds]) await closeFd(fd)
+    await closeFd(this.#fd)
+    await closeDurable(this.#durable)
   }
 
   #runSync(resolve: () => void, reject: (error: HitherError) => void): void {
@@ -310,18 +338,27 @@ async function openMedium(path: string, options: FileDeviceOptions): Promise<Med
   }
 }
 
-/** The descriptors for durable writes, on what `fd` has open, which is closed when this rejects. */
-async function openDurable(path: string, options: FileDeviceOptions, fd: number): Promise<number[]> {
+/** For durable writes to what `fd` has open, which is closed when this rejects. */
+async function openDurable(path: string, options: FileDeviceOptions, fd: number): Promise<DurablePath[]> {
   if (process.platform !== 'linux') return []
-  const opened: number[] = []
+  const opened: DurablePath[] = []
   try {
     while (opened.length < DURABLE_WRITES_MAX) {
-      opened.push(await openFd(path, constants.O_RDWR | constants.O_DSYNC))
+      const durableFd = await openFd(path, constants.O_RDWR | constants.O_DSYNC)
+      opened.push({ fd: durableFd, directFd: await openDirect(path) })
     }
     return opened
   } catch (error) {
-    for (const each of [fd, ...opened]) await closeFd(each).catch(() => undefined)
+    await closeFd(fd).catch(() => undefined)
+    await closeDurable(opened).catch(() => undefined)
     throw openFailure(path, options, error as NodeJS.ErrnoException)
+  }
+}
+
+async function closeDurable(opened: readonly DurablePath[]): Promise<void> {
+  for (const { fd, directFd } of opened) {
+    await closeFd(fd)
+    if (directFd !== undefined) await closeFd(directFd)
   }
 }
 

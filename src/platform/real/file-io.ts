@@ -9,7 +9,7 @@ const PARTS_MAX = 1024
 /** Linux moves at most 2 GiB − 4 KiB a call, and Node refuses more. */
 const CALL_BYTES_MAX = 1024 * 1024 * 1024
 
-type Settle = (error: Error | null) => void
+export type Settle = (error: Error | null) => void
 
 /** Fills `target` from `position`; what lies beyond the end of the file reads as zeros. */
 export function readFully(fd: number, position: number, target: Uint8Array, settle: Settle): void {
@@ -40,7 +40,7 @@ export function writeParts(
 }
 
 /** Writes all of `source` at `position`. */
-function writeFully(fd: number, position: number, source: Uint8Array, settle: Settle): void {
+export function writeFully(fd: number, position: number, source: Uint8Array, settle: Settle): void {
   let done = 0
   const next = (): void => {
     const length = Math.min(source.length - done, CALL_BYTES_MAX)
