@@ -28,3 +28,11 @@ export async function atOnce<T>(
 export function bulkJobsAtOnce(nodes: number): number {
   return Math.max(1, Math.floor(nodes / 4))
 }
+
+/**
+ * The same of pulls: one reads at its source first, and then writes at its target, so twice as many leave as many nodes
+ * alone at any time.
+ */
+export function pullsAtOnce(nodes: number): number {
+  return Math.max(1, Math.ceil(nodes / 2))
+}

@@ -16,7 +16,7 @@ import { codeOf } from '../base/errors.ts'
 import type { EgroupId, NodeId, VDiskId } from '../base/units.ts'
 import { choosePlacement } from '../cluster/placement.ts'
 import type { CopyRecord, EgroupRecord } from '../cluster/records.ts'
-import { atOnce, bulkJobsAtOnce } from './at-once.ts'
+import { atOnce, pullsAtOnce } from './at-once.ts'
 import type { CuratorContext } from './context.ts'
 import type { Pace } from './pace.ts'
 import { type Counts, surplusCopy, withoutLost } from './rebuild-plan.ts'
@@ -67,7 +67,7 @@ export class Rebuild {
       else if (good > value.rf) surplus.set(egroup, revision)
       else if (this.isCrowded(value, counts)) crowded.push(egroup)
     }
-    const pulls = bulkJobsAtOnce(this.context.membership.aliveMembers().length)
+    const pulls = pullsAtOnce(this.context.membership.aliveMembers().length)
     await atOnce(lacking, pulls, (egroup) => this.restore(egroup, counts, progress, pace))
     await atOnce(crowded, pulls, (egroup) => this.spread(egroup, counts, progress, pace))
     for (const [egroup, revision] of surplus) {

@@ -56,7 +56,7 @@ export async function readLog(
   const bytes = context.logReads.take(length)
   placement.pin()
   try {
-    await device.read(placement, offset, bytes)
+    await device.read(placement, offset, bytes, 'once')
   } finally {
     placement.unpin()
   }

@@ -14,7 +14,10 @@ import type { SlotIndex } from './slot-index.ts'
 import type { StoreContext } from './store-context.ts'
 import type { ScrubReport } from './types.ts'
 
-/** Runs under the egroup's lock. A device that cannot be read makes the copy `damaged`. */
+/**
+ * Runs under the egroup's lock. A device that cannot be read makes the copy `damaged`. Reads the medium where it can, not
+ * what a cache remembers of it.
+ */
 export async function scrub(context: StoreContext, copy: Copy): Promise<ScrubReport> {
   const { device, placement, length } = copy
   const corrupt: SlotNumber[] = []
@@ -25,7 +28,7 @@ export async function scrub(context: StoreContext, copy: Copy): Promise<ScrubRep
     index = await loadIndex(context, copy)
     end = await context.withLogBuffer(length, (memory) =>
       scanFrames(
-        (offset, target) => device.read(placement, offset, target),
+        (offset, target) => device.read(placement, offset, target, 'once'),
         copy.egroup,
         length,
         (frame) => {

@@ -117,7 +117,9 @@ export async function readWholeLog(copy: Copy, into: Uint8Array): Promise<Uint8A
   const bytes = into.subarray(0, length)
   placement.pin()
   try {
-    await device.read(placement, 0, bytes)
+    for (let at = 0; at < length; at += STEP_BYTES_MAX) {
+      await device.read(placement, at, bytes.subarray(at, at + STEP_BYTES_MAX), 'once')
+    }
   } finally {
     placement.unpin()
   }

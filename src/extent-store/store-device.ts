@@ -13,7 +13,7 @@ import { isZero } from '../base/bytes.ts'
 import { asHitherError, codeOf, HitherError, invariant } from '../base/errors.ts'
 import { Mutex } from '../base/queue.ts'
 import { KiB, MiB, type NodeId, type Tier } from '../base/units.ts'
-import type { BlockDevice } from '../platform/types.ts'
+import type { BlockDevice, ReadUse } from '../platform/types.ts'
 import { type CopyEntry, CopyTable } from './copy-table.ts'
 import {
   DEVICE_BYTES_MIN,
@@ -188,9 +188,9 @@ export class StoreDevice {
   // IO
 
   /** Fills `target` from `offset` of the log. */
-  read(placement: Placement, offset: number, target: Uint8Array): Promise<void> {
+  read(placement: Placement, offset: number, target: Uint8Array, use?: ReadUse): Promise<void> {
     return this.#forPieces(placement, offset, target.length, (at, from, bytes) =>
-      this.#device.read(at, bytes === target.length ? target : target.subarray(from, from + bytes)),
+      this.#device.read(at, bytes === target.length ? target : target.subarray(from, from + bytes), use),
     )
   }
 

@@ -21,8 +21,11 @@ export interface BlockDevice {
    * over what is there: a file with holes. Absent: no.
    */
   readonly isSparse?: boolean
-  /** Fills `target`. The caller must leave `target` alone until the promise settles. */
-  read(offset: number, target: Uint8Array): Promise<void>
+  /**
+   * Fills `target`. The caller must leave `target` alone until the promise settles.
+   * @param use `once`: neither these bytes nor what lies behind them will be wanted again soon
+   */
+  read(offset: number, target: Uint8Array, use?: ReadUse): Promise<void>
   /** Writes the parts one after the other from `offset`. The parts are the device's until the promise settles. */
   write(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void>
   /**
@@ -41,6 +44,9 @@ export interface BlockDevice {
   /** Ends all use; later calls reject with `DEVICE_FAILED`. Waits for IO under way. Does not sync. */
   close(): Promise<void>
 }
+
+/** What a reader knows of its next reads. */
+export type ReadUse = 'once'
 
 export interface Clock {
   /** Monotonic milliseconds, with fractions. Only differences mean anything. */

@@ -26,6 +26,7 @@ const os = vi.hoisted(() => ({
   directFds: new Set<number>(),
   directWrites: 0,
   directErrors: [] as Error[],
+  directReads: 0,
   /** Most bytes that one call moves. */
   shortest: Number.POSITIVE_INFINITY,
 }))
@@ -51,7 +52,10 @@ vi.mock('node:fs', async (original) => {
       else go()
     },
     read(fd: number, target: Uint8Array, offset: number, length: number, position: number, settle: Settle) {
-      real.read(fd, target, offset, Math.min(length, os.shortest), position, settle)
+      const error = os.directFds.has(fd) ? os.directErrors.shift() : undefined
+      if (os.directFds.has(fd)) os.directReads += 1
+      if (error) settle(error)
+      else real.read(fd, target, offset, Math.min(length, os.shortest), position, settle)
     },
     write(fd: number, source: Uint8Array, offset: number, length: number, position: number, settle: Settle) {
       const isDirect = os.directFds.has(fd)
@@ -69,8 +73,8 @@ vi.mock('node:fs', async (original) => {
   }
 })
 
-/** Whether the file system of temporary files takes direct writes. */
-function hasDirectWrites(): boolean {
+/** Whether the file system of temporary files takes direct IO. */
+function hasDirectIo(): boolean {
   if (process.platform !== 'linux') return false
   const folder = fs.mkdtempSync(join(tmpdir(), 'hither-direct-'))
   try {
@@ -93,7 +97,13 @@ describe('FileDevice', () => {
     folder = await mkdtemp(join(tmpdir(), 'hither-file-device-'))
     path = join(folder, 'ssd0')
     Object.assign(os, { syncs: 0, holdSyncs: false, held: [], syncError: undefined, writeError: undefined })
-    Object.assign(os, { durableWrites: 0, durableErrors: [], directWrites: 0, directErrors: [] })
+    Object.assign(os, {
+      durableWrites: 0,
+      durableErrors: [],
+      directWrites: 0,
+      directReads: 0,
+      directErrors: [],
+    })
     os.shortest = Number.POSITIVE_INFINITY
   })
   afterEach(() => rm(folder, { recursive: true }))
@@ -279,7 +289,7 @@ describe('FileDevice', () => {
     await device.close()
   })
 
-  describe.runIf(hasDirectWrites())('large durable writes', () => {
+  describe.runIf(hasDirectIo())('large durable writes', () => {
     const large = pattern(64 * KiB + 512, 1)
     const readBack = async (device: FileDevice, offset: number, length: number): Promise<Uint8Array> => {
       const target = new Uint8Array(length)
@@ -340,18 +350,58 @@ describe('FileDevice', () => {
 
     it('find no memory beyond a few at a time, and are written all the same', async () => {
       const devices = await Promise.all(
-        Array.from({ length: 6 }, (_, index) =>
+        Array.from({ length: 9 }, (_, index) =>
           FileDevice.open(`${path}-${index}`, { ...options, size: 4 * MiB, create: true }),
         ),
       )
-      const each = Array.from({ length: 12 }, (_, index) => pattern(32 * KiB, index))
-      await Promise.all(each.map((bytes, index) => devices[index % 6]!.writeDurably(index * 64 * KiB, bytes)))
-      expect(os.directWrites + os.durableWrites).toBe(12)
-      expect(os.directWrites).toBe(8)
+      const each = Array.from({ length: 18 }, (_, index) => pattern(32 * KiB, index))
+      await Promise.all(each.map((bytes, index) => devices[index % 9]!.writeDurably(index * 64 * KiB, bytes)))
+      expect(os.directWrites + os.durableWrites).toBe(18)
+      expect(os.directWrites).toBe(16)
       for (const [index, bytes] of each.entries()) {
-        expectBytes(await readBack(devices[index % 6]!, index * 64 * KiB, bytes.length), bytes)
+        expectBytes(await readBack(devices[index % 9]!, index * 64 * KiB, bytes.length), bytes)
       }
       for (const device of devices) await device.close()
+    })
+
+    it('leave the page cache alone, and so do large reads of what is read once', async () => {
+      const device = await create()
+      await device.writeDurably(512, large)
+      const target = new Uint8Array(large.length)
+      await device.read(512, target, 'once')
+      expect(os.directReads).toBe(1)
+      expectBytes(target, large)
+      // What is in the page cache only is seen, too.
+      const newer = pattern(large.length, 9)
+      await device.write(512, newer)
+      await device.read(512, target, 'once')
+      expect(os.directReads).toBe(2)
+      expectBytes(target, newer)
+      // Not these.
+      await device.read(512, target)
+      await device.read(513, target, 'once')
+      await device.read(512, target.subarray(0, 16 * KiB), 'once')
+      expect(os.directReads).toBe(2)
+      await device.close()
+    })
+
+    it.each([
+      ['that come short', 10 * KiB, undefined, [1, 2]],
+      ['that the file system does not take', undefined, 'EINVAL', [1, 1]],
+      ['that fail', undefined, 'EIO', [1, 2]],
+    ])('read as ever after direct reads %s', async (_, shortest, code, counts) => {
+      const device = await create()
+      await device.writeDurably(512, large)
+      os.shortest = shortest ?? Number.POSITIVE_INFINITY
+      if (code !== undefined) os.directErrors.push(Object.assign(new Error(code), { code }))
+      const target = new Uint8Array(large.length)
+      await device.read(512, target, 'once')
+      const first = os.directReads
+      expectBytes(target, large)
+      await device.read(512, target, 'once')
+      expect([first, os.directReads]).toEqual(counts)
+      expectBytes(target, large)
+      await device.close()
     })
 
     it('are seen by readers beside smaller ones that share their pages', async () => {

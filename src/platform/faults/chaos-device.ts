@@ -17,7 +17,7 @@
 import { HitherError } from '../../base/errors.ts'
 import { alignDown, alignUp } from '../../base/units.ts'
 import { partsLength, rangeError } from '../device-range.ts'
-import type { BlockDevice, Clock, Random } from '../types.ts'
+import type { BlockDevice, Clock, Random, ReadUse } from '../types.ts'
 
 export const CHAOS_KINDS = [
   'latentSectorError',
@@ -125,12 +125,12 @@ export class ChaosDevice implements BlockDevice {
     this.isSparse = inner.isSparse === true
   }
 
-  read(offset: number, target: Uint8Array): Promise<void> {
+  read(offset: number, target: Uint8Array, use?: ReadUse): Promise<void> {
     return this.#run('read', offset, target.length, async () => {
       if (this.#strikes(this.settings.latentSectorError)) this.#spoilSector(offset, target.length)
       this.#checkReadable(offset, target.length)
       if (this.#strikes(this.settings.bitRot)) await this.#rot(offset, target.length)
-      await this.#inner.read(offset, target)
+      await this.#inner.read(offset, target, use)
     })
   }
 

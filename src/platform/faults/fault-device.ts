@@ -1,6 +1,6 @@
 /** A device that fails on command: errors, slowness, rot. Idle, it passes everything on. */
 import { HitherError } from '../../base/errors.ts'
-import type { BlockDevice, Clock } from '../types.ts'
+import type { BlockDevice, Clock, ReadUse } from '../types.ts'
 
 export class FaultDevice implements BlockDevice {
   readonly id: string
@@ -56,12 +56,12 @@ export class FaultDevice implements BlockDevice {
     await this.#inner.sync()
   }
 
-  read(offset: number, target: Uint8Array): Promise<void> {
+  read(offset: number, target: Uint8Array, use?: ReadUse): Promise<void> {
     if (this.#readsToFail > 0) {
       this.#readsToFail -= 1
       return Promise.reject(this.#failure('read'))
     }
-    return this.#pass('read', () => this.#inner.read(offset, target))
+    return this.#pass('read', () => this.#inner.read(offset, target, use))
   }
 
   write(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {

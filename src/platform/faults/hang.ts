@@ -11,7 +11,7 @@
  * every call, under way or new, rejects with `CVM_DOWN`; no callback fires again. IO under way may or may not reach the
  * medium, as in any crash. Leases run on until their time is up. The inner devices stay open for the next engine.
  */
-import type { BlockDevice, Catalog, CatalogChange, Clock, Platform } from '../types.ts'
+import type { BlockDevice, Catalog, CatalogChange, Clock, Platform, ReadUse } from '../types.ts'
 import { Gate } from './gate.ts'
 import { GatedNetwork } from './gated-network.ts'
 
@@ -72,9 +72,9 @@ class GatedDevice implements BlockDevice {
     this.isSparse = inner.isSparse === true
   }
 
-  read(offset: number, target: Uint8Array): Promise<void> {
-    if (this.#gate.open) return this.#gate.outcome(this.#inner.read(offset, target))
-    return this.#gate.call(() => this.#inner.read(offset, target))
+  read(offset: number, target: Uint8Array, use?: ReadUse): Promise<void> {
+    if (this.#gate.open) return this.#gate.outcome(this.#inner.read(offset, target, use))
+    return this.#gate.call(() => this.#inner.read(offset, target, use))
   }
 
   write(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {

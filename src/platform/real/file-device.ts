@@ -9,7 +9,8 @@
  * A durable write is one system call, through a descriptor opened with `O_DSYNC`: one trip to the thread pool instead of
  * two, and no wait for the dirty pages of others. Of several at a time only the first two go this way; the others write
  * and share a sync, which is cheaper the more they are. So do all where there is no `O_DSYNC` that reaches the medium:
- * that of macOS leaves the bytes in the drive's cache. Large ones go past the page cache, if they may (direct-write.ts).
+ * that of macOS leaves the bytes in the drive's cache. Large ones go past the page cache, if they may, as do
+ * large reads of what is read once (direct-io.ts).
  *
  * Failure. After a failed `fdatasync` Linux marks the lost pages clean, and the next `fdatasync` succeeds: a success
  * after a failure means nothing. So a failed sync, or durable write, ends this device for good; every later call rejects.
@@ -28,8 +29,8 @@ import { promisify } from 'node:util'
 import { HitherError } from '../../base/errors.ts'
 import { SECTOR_BYTES, type Tier } from '../../base/units.ts'
 import { partsLength, rangeError } from '../device-range.ts'
-import type { BlockDevice } from '../types.ts'
-import { isForDirect, openDirect, writeDirect } from './direct-write.ts'
+import type { BlockDevice, ReadUse } from '../types.ts'
+import { isForDirect, openDirect, readDirect, writeDirect } from './direct-io.ts'
 import { dataSync, readFully, writeParts } from './file-io.ts'
 
 export interface FileDeviceOptions {
@@ -77,6 +78,8 @@ export class FileDevice implements BlockDevice {
   /** For durable writes in one call, none where that is of no use; and those of them that no write uses now. */
   readonly #durable: readonly DurablePath[]
   readonly #idleDurable: DurablePath[]
+  /** For what is read once, where there is such a way. */
+  readonly #directReadFd: number | undefined
   readonly #path: string
   /** Why every call rejects from now on: closed, or a sync or durable write failed. */
   #ended: HitherError | undefined
@@ -88,7 +91,7 @@ export class FileDevice implements BlockDevice {
   #synced = -1
   #syncFailure: HitherError | undefined
   #syncRunning = false
-  /** The file system, or the disk, takes no direct writes of ours. */
+  /** The file system, or the disk, takes no direct IO of ours. */
   #refusesDirect = false
   /** The sync that has not started yet; all who ask now share it. */
   #nextSync: Promise<void> | undefined
@@ -99,10 +102,12 @@ export class FileDevice implements BlockDevice {
     options: FileDeviceOptions,
     medium: Medium,
     durable: readonly DurablePath[],
+    directReadFd: number | undefined,
   ) {
     this.#path = path
     this.#fd = medium.fd
     this.#durable = durable
+    this.#directReadFd = directReadFd
     this.#idleDurable = [...durable]
     this.id = options.id
     this.tier = options.tier
@@ -118,21 +123,40 @@ export class FileDevice implements BlockDevice {
    */
   static async open(path: string, options: FileDeviceOptions): Promise<FileDevice> {
     const medium = await openMedium(path, options)
-    return new FileDevice(path, options, medium, await openDurable(path, options, medium.fd))
+    const durable = await openDurable(path, options, medium.fd)
+    const directReadFd = process.platform === 'linux' ? await openDirect(path, constants.O_RDONLY) : undefined
+    return new FileDevice(path, options, medium, durable, directReadFd)
   }
 
-  read(offset: number, target: Uint8Array): Promise<void> {
-    const refusal = this.#ended ?? rangeError(this, offset, target.length)
+  read(offset: number, target: Uint8Array, use?: ReadUse): Promise<void> {
+    const { length } = target
+    const refusal = this.#ended ?? rangeError(this, offset, length)
     if (refusal) return Promise.reject(refusal)
-    if (target.length === 0) return Promise.resolve()
+    if (length === 0) return Promise.resolve()
     this.#underWay += 1
     return new Promise((resolve, reject) => {
-      readFully(this.#fd, offset, target, (error) => {
+      const readAsEver = (): void =>
+        readFully(this.#fd, offset, target, (error) => {
+          this.#endIo()
+          if (error) reject(this.#failure('read', error))
+          else resolve()
+        })
+      const settleDirect = (whole: boolean, error: NodeJS.ErrnoException | null): void => {
+        if (!whole) {
+          this.#refusesDirect ||= isRefused(error)
+          readAsEver()
+          return
+        }
         this.#endIo()
-        if (error) reject(this.#failure('read', error))
-        else resolve()
-      })
+        resolve()
+      }
+      const fd = use === 'once' && this.#mayBeDirect(offset, length) ? this.#directReadFd : undefined
+      if (fd === undefined || !readDirect(fd, offset, target, settleDirect)) readAsEver()
     })
+  }
+
+  #mayBeDirect(offset: number, length: number): boolean {
+    return !this.#refusesDirect && isForDirect(offset, length)
   }
 
   write(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
@@ -184,15 +208,15 @@ export class FileDevice implements BlockDevice {
         this.#endIo()
       }
       const settleDirect = (error: NodeJS.ErrnoException | null): void => {
-        if (error?.code === 'EINVAL') {
+        if (isRefused(error)) {
           this.#refusesDirect = true
           writeParts(path.fd, offset, parts, settle)
         } else settle(error)
       }
-      const { directFd } = path
-      const isDirect = directFd !== undefined && !this.#refusesDirect && isForDirect(offset, length)
-      if (isDirect && writeDirect(directFd, offset, parts, settleDirect)) return
-      writeParts(path.fd, offset, parts, settle)
+      const fd = this.#mayBeDirect(offset, length) ? path.directFd : undefined
+      if (fd === undefined || !writeDirect(fd, offset, parts, settleDirect)) {
+        writeParts(path.fd, offset, parts, settle)
+      }
     })
   }
 
@@ -238,6 +262,7 @@ export class FileDevice implements BlockDevice {
     }
     await closeFd(this.#fd)
     await closeDurable(this.#durable)
+    if (this.#directReadFd !== undefined) await closeFd(this.#directReadFd)
   }
 
   #runSync(resolve: () => void, reject: (error: HitherError) => void): void {
@@ -300,6 +325,11 @@ const statFd = promisify(fsFstat)
 const truncateFd = promisify(ftruncate)
 const syncFd = promisify(fsync)
 
+/** Of direct IO, which the kernel refuses before it begins. */
+function isRefused(error: NodeJS.ErrnoException | null): boolean {
+  return error?.code === 'EINVAL'
+}
+
 function isFull(error: NodeJS.ErrnoException): boolean {
   return error.code === 'ENOSPC' || error.code === 'EDQUOT' || error.code === 'EFBIG'
 }
@@ -345,7 +375,7 @@ async function openDurable(path: string, options: FileDeviceOptions, fd: number)
   try {
     while (opened.length < DURABLE_WRITES_MAX) {
       const durableFd = await openFd(path, constants.O_RDWR | constants.O_DSYNC)
-      opened.push({ fd: durableFd, directFd: await openDirect(path) })
+      opened.push({ fd: durableFd, directFd: await openDirect(path, constants.O_RDWR | constants.O_DSYNC) })
     }
     return opened
   } catch (error) {

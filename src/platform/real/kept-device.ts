@@ -1,6 +1,6 @@
 /** A device whose `close` ends this use of it only: the one underneath goes on, for the next life of its user. */
 import { HitherError } from '../../base/errors.ts'
-import type { BlockDevice } from '../types.ts'
+import type { BlockDevice, ReadUse } from '../types.ts'
 
 export class KeptDevice implements BlockDevice {
   readonly id: string
@@ -20,8 +20,8 @@ export class KeptDevice implements BlockDevice {
     this.isSparse = inner.isSparse === true
   }
 
-  read(offset: number, target: Uint8Array): Promise<void> {
-    return this.#closed ? this.#refusal() : this.#inner.read(offset, target)
+  read(offset: number, target: Uint8Array, use?: ReadUse): Promise<void> {
+    return this.#closed ? this.#refusal() : this.#inner.read(offset, target, use)
   }
 
   write(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
