@@ -90,7 +90,7 @@ export class HandshakeChannel {
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    this.#chunks.push(chunk)
+    this.#chunks.push(Buffer.from(chunk))
     this.#have += chunk.length
     if (this.#have >= READ_AHEAD_BYTES) this.#socket.pause()
     this.#wake?.()

@@ -1,9 +1,7 @@
 /**
  * The way in of one connection: cuts the byte stream into requests, all that a chunk holds in one go.
  *
- * - A payload that lies whole within one chunk is handed on as a view of it, uncopied. One that arrives in pieces is
- *   gathered in a pool buffer. (The view keeps its chunk alive: at most 64 KiB for a request, and requests are
- *   bounded.)
+ * - Payloads are gathered in pool buffers: a chunk's memory is used again for the next one.
  * - Before a payload is received, `RequestSink.begin` decides: take it, skip it, or wait. After `wait` the parser keeps
  *   the rest of the chunk and consumes nothing until `resume`; the owner of the socket stops reading meanwhile.
  * - Anything that is no request throws `PROTOCOL_ERROR`: the stream cannot be trusted from there on.
@@ -30,8 +28,8 @@ export interface RequestSink {
   /** A header has arrived, and its payload not yet. May be called again for the same header after `wait`. */
   begin(header: RequestHeader): Verdict
   /**
-   * A request that was taken is complete. `payload` is set for a WRITE that is not empty, and is the sink's from now
-   * on; `pooled` is the pool buffer it lies in, if any, which the sink gives back.
+   * A request that was taken is complete. `payload` is set for a WRITE that is not empty, and lies in `pooled`, a pool
+   * buffer that the sink gives back.
    */
   taken(header: RequestHeader, payload: Buffer | undefined, pooled: Buffer | undefined): void
   /** A request that was skipped is over, payload and all: time to say why. */
@@ -70,7 +68,7 @@ export class RequestParser {
     return this.#state === 'payload' || this.#state === 'skipping' || this.#partialHeaderBytes > 0
   }
 
-  /** Parses everything in `chunk`, which is the parser's from now on. `false` when the sink said `wait`. */
+  /** Parses everything in `chunk`, which is the parser's during the call. `false` when the sink said `wait`. */
   push(chunk: Buffer): boolean {
     return this.#parse(this.#unparsed.takeWith(chunk))
   }
@@ -106,7 +104,7 @@ export class RequestParser {
             this.#unparsed.keep(chunk, at)
             return false
           }
-          this.#enter(verdict, chunk, at)
+          this.#enter(verdict)
           break
         }
         case 'payload':
@@ -162,14 +160,14 @@ export class RequestParser {
     }
   }
 
-  #enter(verdict: Verdict, chunk: Buffer, at: number): void {
+  #enter(verdict: Verdict): void {
     const payloadBytes = this.#header.command === CMD_WRITE ? this.#header.length : 0
     this.#missing = payloadBytes
     if (verdict === 'stop') this.#state = 'stopped'
     else if (verdict === 'skip') this.#state = 'skipping'
     else {
       this.#state = 'payload'
-      if (payloadBytes > chunk.length - at) {
+      if (payloadBytes > 0) {
         this.#pooled = this.#pool.take(payloadBytes)
         this.#payload = this.#pooled.subarray(HEADROOM_BYTES, HEADROOM_BYTES + payloadBytes)
       }
@@ -178,15 +176,9 @@ export class RequestParser {
 
   /** Receives payload from `at` on; hands the request over when it is whole. Returns the position after it. */
   #receive(chunk: Buffer, at: number): number {
-    let payload = this.#payload
-    let end = at
-    if (payload === undefined) {
-      // The whole payload, which may be nothing, lies in this chunk.
-      end += this.#missing
-      this.#missing = 0
-      if (end > at) payload = chunk.subarray(at, end)
-    } else {
-      end += Math.min(this.#missing, chunk.length - at)
+    const payload = this.#payload
+    const end = at + Math.min(this.#missing, chunk.length - at)
+    if (payload !== undefined) {
       chunk.copy(payload, payload.length - this.#missing, at, end)
       this.#missing -= end - at
       if (this.#missing > 0) return end

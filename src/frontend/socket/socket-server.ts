@@ -7,6 +7,7 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { asHitherError, type HitherError, invariant } from '../../base/errors.ts'
 import { listening } from './listen.ts'
+import { receiveIntoOneBuffer } from './receive-memory.ts'
 
 /** How often a probe tells whether an idle client is still there. */
 const KEEP_ALIVE_MS = 60_000
@@ -26,7 +27,10 @@ export interface SocketServerSettings<C> {
   readonly connectionsMax: number
   /** Told of what goes wrong outside of any connection. */
   readonly onError: (error: HitherError) => void
-  /** Takes over a socket that was accepted. Its errors are seen to: they destroy it, and its `close` follows. */
+  /**
+   * Takes over a socket that was accepted. Its errors are seen to: they destroy it, and its `close` follows. What it
+   * emits as `data` is the listener's during the call only (receive-memory.ts).
+   */
   readonly connect: (socket: Socket) => C
 }
 
@@ -38,7 +42,9 @@ export class SocketServer<C extends ServedConnection> {
 
   constructor({ connectionsMax, onError, connect }: SocketServerSettings<C>) {
     this.#connect = connect
-    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket))
+    this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) =>
+      this.#accept(receiveIntoOneBuffer(socket)),
+    )
     // Later than at the start: a connection could not be accepted, for want of file descriptors. The door stays open.
     this.#server.on('error', (error) => {
       if (this.#server.listening) onError(asHitherError(error))

@@ -1,5 +1,5 @@
 /**
- * The rest of a chunk that a parser of a connection's bytes keeps while the other side of it makes it wait. Nothing but
+ * A copy of the rest of a chunk that a parser of a connection's bytes keeps while the other side of it makes it wait. Nothing but
  * one chunk: the owner of the socket stops reading meanwhile.
  */
 export class Unparsed {
@@ -7,7 +7,7 @@ export class Unparsed {
 
   /** What of `chunk` begins at `at` is for later. Nothing may be kept already. */
   keep(chunk: Buffer, at: number): void {
-    this.#rest = at < chunk.length ? chunk.subarray(at) : undefined
+    this.#rest = at < chunk.length ? Buffer.from(chunk.subarray(at)) : undefined
   }
 
   /** What was kept, from now on the caller's. */
@@ -22,7 +22,7 @@ export class Unparsed {
     this.#rest = undefined
   }
 
-  /** What was kept, and `chunk` behind it: uncopied when nothing was. */
+  /** What was kept, and `chunk` behind it: `chunk` itself when nothing was. */
   takeWith(chunk: Buffer): Buffer {
     const rest = this.take()
     return rest.length === 0 ? chunk : Buffer.concat([rest, chunk])

@@ -80,6 +80,7 @@ export class Connection implements RecordSink {
       if (this.#clientOwes) socket.destroy()
     })
     this.ended = new Promise((resolve) => socket.once('close', () => resolve()))
+    socket.resume()
   }
 
   /** The door closes: answers what is under way, and goes. */

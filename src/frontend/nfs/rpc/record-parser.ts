@@ -3,8 +3,8 @@
  *
  *     fragment    last(1 bit) length(31 bits) bytes
  *
- * - A record of one fragment that lies whole within a chunk is handed on as a view of it, uncopied. Any other is gathered
- *   in a pool buffer.
+ * - A chunk's memory is used again for the next one. A small record of one fragment that lies whole within a chunk is
+ *   handed on as a copy. Any other is gathered in a pool buffer.
  * - Memory is asked for before it is used. Up to `SMALL_RECORD_BYTES` a record is gathered for free (one per connection);
  *   for a larger one the sink must admit its length, or for one of several fragments, whose length nobody knows, the
  *   most that it may become. After a "no" the parser keeps the rest of the chunk and consumes nothing until `resume`; the
@@ -62,7 +62,7 @@ export class RecordParser {
     return this.#state === 'fragment' || this.#fragments > 0 || this.#partialMarkBytes > 0
   }
 
-  /** Parses everything in `chunk`, which is the parser's from now on. `false` when the sink wants to wait. */
+  /** Parses everything in `chunk`, which is the parser's during the call. `false` when the sink wants to wait. */
   push(chunk: Buffer): boolean {
     return this.#parse(this.#unparsed.takeWith(chunk))
   }
@@ -91,7 +91,7 @@ export class RecordParser {
       if (!this.#admit()) return this.#keep(chunk, at)
       const end = Math.min(at + this.#missing, chunk.length)
       if (this.#isWhole(end - at)) {
-        if (!this.#sink.record(chunk.subarray(at, end), undefined)) return this.#keep(chunk, at)
+        if (!this.#sink.record(Buffer.from(chunk.subarray(at, end)), undefined)) return this.#keep(chunk, at)
         this.#ended()
       } else {
         this.#gather(chunk, at, end)
@@ -109,9 +109,10 @@ export class RecordParser {
     return false
   }
 
-  /** The record is one fragment, of which `here` bytes are at hand, and nothing was gathered. */
+  /** The record is small and one fragment, of which `here` bytes are at hand, and nothing was gathered. */
   #isWhole(here: number): boolean {
-    return this.#last && this.#fragments === 1 && this.#gathered === undefined && here === this.#missing
+    if (here > SMALL_RECORD_BYTES || here !== this.#missing) return false
+    return this.#last && this.#fragments === 1 && this.#gathered === undefined
   }
 
   /** Reads a fragment's mark, and returns where it ends in `chunk`; −1 when it has not all arrived. */
