@@ -13,7 +13,7 @@ import { isZero } from '../base/bytes.ts'
 import { asHitherError, codeOf, HitherError, invariant } from '../base/errors.ts'
 import { Mutex } from '../base/queue.ts'
 import { KiB, MiB, type NodeId, type Tier } from '../base/units.ts'
-import type { BlockDevice, ReadUse } from '../platform/types.ts'
+import type { BlockDevice, ReadUse, WriteUse } from '../platform/types.ts'
 import { type CopyEntry, CopyTable } from './copy-table.ts'
 import {
   DEVICE_BYTES_MIN,
@@ -200,10 +200,15 @@ export class StoreDevice {
   }
 
   /** As `write`, and these bytes, no earlier ones, are durable when it resolves. */
-  writeDurably(placement: Placement, offset: number, parts: readonly Uint8Array[]): Promise<void> {
+  writeDurably(
+    placement: Placement,
+    offset: number,
+    parts: readonly Uint8Array[],
+    use?: WriteUse,
+  ): Promise<void> {
     this.#syncCalls++
     return this.#writePieces(placement, offset, parts, (at, piece) =>
-      this.#device.writeDurably(at, piece).catch(this.#notDurable),
+      this.#device.writeDurably(at, piece, use).catch(this.#notDurable),
     )
   }
 
@@ -275,7 +280,7 @@ export class StoreDevice {
     })
     if (!hasFresh) return undefined
     if (zeros === undefined || zeros.length < length) zeros = new Uint8Array(length)
-    return this.writeDurably(placement, offset, [zeros.subarray(0, length)])
+    return this.writeDurably(placement, offset, [zeros.subarray(0, length)], 'rewritten')
   }
 
   /** How often `sync` or `writeDurably` was called, ever: tells a bulk writer whether it is alone. */

@@ -32,8 +32,9 @@ export interface BlockDevice {
    * As `write`; when it resolves, these bytes are durable, and no others: earlier writes need their `sync` still. After
    * `DEVICE_FULL` they are not there, and the device goes on. After any other failure of the medium nobody knows what of
    * this and of earlier writes is there: it means what a failed `sync` means.
+   * @param use `rewritten`: small writes over these bytes will follow soon
    */
-  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void>
+  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[], use?: WriteUse): Promise<void>
   /**
    * Resolves when everything whose `write` resolved before this call is durable. Concurrent callers share one flush
    * (group commit).
@@ -45,8 +46,9 @@ export interface BlockDevice {
   close(): Promise<void>
 }
 
-/** What a reader knows of its next reads. */
+/** What a reader knows of its next reads, and a writer of its next writes. */
 export type ReadUse = 'once'
+export type WriteUse = 'rewritten'
 
 export interface Clock {
   /** Monotonic milliseconds, with fractions. Only differences mean anything. */

@@ -315,6 +315,13 @@ describe('FileDevice', () => {
       await device.close()
     })
 
+    it('leave what small ones will follow on in the page cache', async () => {
+      const device = await create()
+      await device.writeDurably(512, large, 'rewritten')
+      expect([os.directWrites, os.durableWrites]).toEqual([0, 1])
+      await device.close()
+    })
+
     it('go on through it when the file system does not take them', async () => {
       const device = await create()
       os.directErrors.push(Object.assign(new Error('EINVAL: invalid argument'), { code: 'EINVAL' }))

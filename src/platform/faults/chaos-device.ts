@@ -17,7 +17,7 @@
 import { HitherError } from '../../base/errors.ts'
 import { alignDown, alignUp } from '../../base/units.ts'
 import { partsLength, rangeError } from '../device-range.ts'
-import type { BlockDevice, Clock, Random, ReadUse } from '../types.ts'
+import type { BlockDevice, Clock, Random, ReadUse, WriteUse } from '../types.ts'
 
 export const CHAOS_KINDS = [
   'latentSectorError',
@@ -138,8 +138,8 @@ export class ChaosDevice implements BlockDevice {
     return this.#write(offset, parts, (at) => this.#inner.write(at, parts))
   }
 
-  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
-    return this.#write(offset, parts, (at) => this.#inner.writeDurably(at, parts))
+  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[], use?: WriteUse): Promise<void> {
+    return this.#write(offset, parts, (at) => this.#inner.writeDurably(at, parts, use))
   }
 
   /** `writeTo`: the same write, at the place that it will go to. */

@@ -1,6 +1,6 @@
 /** A device that fails on command: errors, slowness, rot. Idle, it passes everything on. */
 import { HitherError } from '../../base/errors.ts'
-import type { BlockDevice, Clock, ReadUse } from '../types.ts'
+import type { BlockDevice, Clock, ReadUse, WriteUse } from '../types.ts'
 
 export class FaultDevice implements BlockDevice {
   readonly id: string
@@ -72,11 +72,11 @@ export class FaultDevice implements BlockDevice {
     return this.#pass('write', () => this.#inner.write(offset, parts))
   }
 
-  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[], use?: WriteUse): Promise<void> {
     if (this.#writesToFail > 0 || this.#syncsToFail > 0) {
       return this.write(offset, parts).then(() => this.sync())
     }
-    return this.#pass('write', () => this.#inner.writeDurably(offset, parts))
+    return this.#pass('write', () => this.#inner.writeDurably(offset, parts, use))
   }
 
   sync(): Promise<void> {

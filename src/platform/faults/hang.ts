@@ -11,7 +11,7 @@
  * every call, under way or new, rejects with `CVM_DOWN`; no callback fires again. IO under way may or may not reach the
  * medium, as in any crash. Leases run on until their time is up. The inner devices stay open for the next engine.
  */
-import type { BlockDevice, Catalog, CatalogChange, Clock, Platform, ReadUse } from '../types.ts'
+import type { BlockDevice, Catalog, CatalogChange, Clock, Platform, ReadUse, WriteUse } from '../types.ts'
 import { Gate } from './gate.ts'
 import { GatedNetwork } from './gated-network.ts'
 
@@ -82,9 +82,9 @@ class GatedDevice implements BlockDevice {
     return this.#gate.call(() => this.#inner.write(offset, parts))
   }
 
-  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
-    if (this.#gate.open) return this.#gate.outcome(this.#inner.writeDurably(offset, parts))
-    return this.#gate.call(() => this.#inner.writeDurably(offset, parts))
+  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[], use?: WriteUse): Promise<void> {
+    if (this.#gate.open) return this.#gate.outcome(this.#inner.writeDurably(offset, parts, use))
+    return this.#gate.call(() => this.#inner.writeDurably(offset, parts, use))
   }
 
   sync(): Promise<void> {

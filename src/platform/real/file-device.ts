@@ -29,7 +29,7 @@ import { promisify } from 'node:util'
 import { HitherError } from '../../base/errors.ts'
 import { SECTOR_BYTES, type Tier } from '../../base/units.ts'
 import { partsLength, rangeError } from '../device-range.ts'
-import type { BlockDevice, ReadUse } from '../types.ts'
+import type { BlockDevice, ReadUse, WriteUse } from '../types.ts'
 import { isForDirect, openDirect, readDirect, writeDirect } from './direct-io.ts'
 import { dataSync, readFully, writeParts } from './file-io.ts'
 
@@ -166,14 +166,16 @@ export class FileDevice implements BlockDevice {
     return length === 0 ? Promise.resolve() : this.#write(offset, parts)
   }
 
-  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
+  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[], use?: WriteUse): Promise<void> {
     const length = partsLength(parts)
     const refusal = this.#ended ?? rangeError(this, offset, length)
     if (refusal) return Promise.reject(refusal)
     if (length === 0) return Promise.resolve()
     const path = this.#idleDurable.pop()
     if (path === undefined) return this.#writeThenSync(offset, parts)
-    return this.#writeThrough(path, offset, parts, length)
+    // Small writes to a page that is not in the cache have it read first.
+    const isDirect = use !== 'rewritten' && this.#mayBeDirect(offset, length)
+    return this.#writeThrough(path, offset, parts, isDirect)
   }
 
   sync(): Promise<void> {
@@ -196,7 +198,7 @@ export class FileDevice implements BlockDevice {
     path: DurablePath,
     offset: number,
     parts: Uint8Array | readonly Uint8Array[],
-    length: number,
+    isDirect: boolean,
   ): Promise<void> {
     this.#underWay += 1
     return new Promise((resolve, reject) => {
@@ -213,7 +215,7 @@ export class FileDevice implements BlockDevice {
           writeParts(path.fd, offset, parts, settle)
         } else settle(error)
       }
-      const fd = this.#mayBeDirect(offset, length) ? path.directFd : undefined
+      const fd = isDirect ? path.directFd : undefined
       if (fd === undefined || !writeDirect(fd, offset, parts, settleDirect)) {
         writeParts(path.fd, offset, parts, settle)
       }

@@ -1,6 +1,6 @@
 /** A device whose `close` ends this use of it only: the one underneath goes on, for the next life of its user. */
 import { HitherError } from '../../base/errors.ts'
-import type { BlockDevice, ReadUse } from '../types.ts'
+import type { BlockDevice, ReadUse, WriteUse } from '../types.ts'
 
 export class KeptDevice implements BlockDevice {
   readonly id: string
@@ -28,8 +28,8 @@ export class KeptDevice implements BlockDevice {
     return this.#closed ? this.#refusal() : this.#inner.write(offset, parts)
   }
 
-  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[]): Promise<void> {
-    return this.#closed ? this.#refusal() : this.#inner.writeDurably(offset, parts)
+  writeDurably(offset: number, parts: Uint8Array | readonly Uint8Array[], use?: WriteUse): Promise<void> {
+    return this.#closed ? this.#refusal() : this.#inner.writeDurably(offset, parts, use)
   }
 
   sync(): Promise<void> {

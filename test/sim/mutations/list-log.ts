@@ -17,7 +17,7 @@ export const LOG_MUTATIONS: readonly Mutation[] = [
     name: 'durable-write-unsynced',
     breaks: 'a durable append is durable when it resolves: it is written like any other',
     file: 'extent-store/store-device.ts',
-    find: 'this.#device.writeDurably(at, piece)',
+    find: 'this.#device.writeDurably(at, piece, use)',
     replace: 'this.#device.write(at, piece)',
     runs: { scenario: 'crashes' },
   },
