@@ -108,3 +108,58 @@ test('when the CVM dies while a frame gathers its writers, they hear it, and not
   expect(dead).toBe(true)
   expect(fatal).toEqual([down])
 })
+
+test('a large batch that waits is sent before the writers of the last frame hear, and frames are applied in order', async () => {
+  const happened: string[] = []
+  const ends: Array<(error?: unknown) => void> = []
+  const stream = {
+    append: () => {
+      const frame = ends.length + 1
+      happened.push(`sent ${frame}`)
+      return new Promise((resolve, reject) => {
+        const placement = { egroup: 1, order: 1, offset: 0, endOffset: 512 * frame, baseSlot: 0 }
+        ends.push((error) => (error === undefined ? resolve(placement) : reject(error)))
+      })
+    },
+  } as unknown as StreamWriter
+  const queue = new CommitQueue(
+    {
+      stream,
+      batches: new BatchPool(),
+      clock: new SimClock(new SimLoop()),
+      syncEachFrame: true,
+      apply: (_, { endOffset }) => happened.push(`applied ${endOffset / 512}`),
+      onFatal: () => happened.push('fatal'),
+    },
+    { order: 1, offset: 0 },
+  )
+  const noise = new Uint8Array(32_768).map((_, i) => (i * i * 2_654_435_761) >>> 13)
+  const write = (name: string, bytes: number): Promise<void> => {
+    const batch = queue.batch(bytes, 'data')
+    for (let at = 0; at < bytes; at += noise.length) batch.builder.addSlice(noise, 0, noise.length, 1, false)
+    return queue.commit(batch, false).then(
+      () => void happened.push(`${name} heard`),
+      () => void happened.push(`${name} refused`),
+    )
+  }
+  const sent = (frames: number) => expect.poll(() => ends.length, { interval: 1 }).toBe(frames)
+  const first = write('a', 32_768)
+  await sent(1)
+  const large = write('b', 768 * 1_024)
+  ends[0]!()
+  await sent(2)
+  await first
+  const small = write('c', 32_768)
+  // A frame that fails is over before another one begins.
+  const other = write('d', 768 * 1_024)
+  ends[1]!(new HitherError('NO_SPACE', 'full'))
+  await sent(3)
+  await large
+  ends[2]!()
+  await Promise.all([small, other])
+  expect(happened).toEqual([
+    ...['sent 1', 'sent 2', 'applied 1', 'a heard'],
+    ...['b refused', 'sent 3', 'applied 3', 'c heard', 'd heard'],
+  ])
+  expect(queue.applied).toEqual({ order: 1, offset: 512 * 3 })
+})
