@@ -126,7 +126,8 @@ async function guestP99(
     // There and back: what serves a VM that has moved is compiled before it is measured, as what serves one that has not.
     for (const node of [cluster.nodes[2]!, cluster.nodes[0]!]) {
       await cluster.migrateVm('vm', { to: node })
-      await drive(operation, load)
+      // Long enough for most of the data to be there.
+      await drive(operation, { ...load, seconds: 2 * seconds })
     }
   }
   const alone = await drive(operation, load)

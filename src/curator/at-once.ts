@@ -30,8 +30,8 @@ export function bulkJobsAtOnce(nodes: number): number {
 }
 
 /**
- * The same of pulls: one reads at its source first, and then writes at its target, so twice as many leave as many nodes
- * alone at any time.
+ * The same of pulls, half as many as there are nodes: one reads at its source first, and then writes at its target, so it
+ * works one node at a time.
  */
 export function pullsAtOnce(nodes: number): number {
   return Math.max(1, Math.ceil(nodes / 2))

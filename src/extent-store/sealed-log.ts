@@ -4,7 +4,7 @@
  *
  * 1. Verify every frame and slice of the log, in memory, and build the index from it. Nothing unverified is ever
  *    written as a sealed copy.
- * 2. Take units, write log and index block, sync.
+ * 2. Take units, write log and index block, durably.
  * 3. Write the table entry, durable: now the copy exists.
  *
  * Crash before 3: the units are free again, and what stood there before still stands.
@@ -23,7 +23,7 @@ import type { StoreContext } from './store-context.ts'
 import type { StoreDevice } from './store-device.ts'
 import type { Extent } from './unit-allocator.ts'
 
-/** Written durably at a time while there are guests, and while there are none. Bytes. */
+/** Written durably at a time while there are guests, and while there are none; the latter is read at a time, too. Bytes. */
 const STEP_BYTES_MIN = 128 * KiB
 const STEP_BYTES_MAX = 1 * MiB
 
@@ -90,8 +90,8 @@ export async function writeSealedCopy(
 }
 
 /**
- * Log and index block, durable. In steps: a guest's own sync waits for what is dirty on the device, and on
- * a file for what is dirty in the whole file system.
+ * Log and index block, durable. In steps, so that guests come between; where they go through the page cache, a guest's own sync
+ * waits for what is dirty, on a file for what is dirty in the whole file system.
  */
 async function writeInSteps(
   { bulk }: StoreContext,

@@ -77,8 +77,7 @@ export class CommitQueue {
   batch(rawBytes: number, use: SpaceUse): Batch {
     let open = this.open.get(use)
     if (open !== undefined && !open.builder.hasRoomFor(rawBytes)) {
-      this.full.push(open)
-      this.open.delete(use)
+      this.setAside(open)
       open = undefined
     }
     if (open === undefined) {
@@ -86,6 +85,16 @@ export class CommitQueue {
       this.open.set(use, open)
     }
     return open
+  }
+
+  /** This batch is full. Those that wait longer go before it, so that nobody waits for as long as others write. */
+  private setAside(full: Batch): void {
+    for (const [use, batch] of this.open) {
+      if (batch !== full && batch.waiters.length === 0) continue
+      this.full.push(batch)
+      this.open.delete(use)
+      if (batch === full) return
+    }
   }
 
   /** `waiter` hears when the batch, with everything added to it, is acknowledged and applied. */
@@ -170,11 +179,13 @@ export class CommitQueue {
     return writers
   }
 
+  /** The one that waits longest; `large`: if that is one. */
   private take(which: 'large' | 'any'): Batch | undefined {
     const first = this.full.shift()
     if (first !== undefined) return first
     for (const [use, open] of this.open) {
-      if (open.waiters.length === 0 || (which === 'large' && !open.isLarge)) continue
+      if (open.waiters.length === 0) continue
+      if (which === 'large' && !open.isLarge) return undefined
       this.open.delete(use)
       return open
     }

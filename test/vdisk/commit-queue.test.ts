@@ -163,3 +163,55 @@ test('a large batch that waits is sent before the writers of the last frame hear
   ])
   expect(queue.applied).toEqual({ order: 1, offset: 512 * 3 })
 })
+
+test('who writes much does not go before what waits longer', async () => {
+  const uses: string[] = []
+  const ends: Array<() => void> = []
+  const stream = {
+    append: (_: unknown, __: boolean, use: string) => {
+      uses.push(use)
+      return new Promise((resolve) => {
+        ends.push(() =>
+          resolve({ egroup: 1, order: 1, offset: 0, endOffset: 512 * ends.length, baseSlot: 0 }),
+        )
+      })
+    },
+  } as unknown as StreamWriter
+  const queue = new CommitQueue(
+    {
+      stream,
+      batches: new BatchPool(),
+      clock: new SimClock(new SimLoop()),
+      syncEachFrame: true,
+      apply: () => {},
+      onFatal: () => {},
+    },
+    { order: 1, offset: 0 },
+  )
+  const block = new Uint8Array(32_768).fill(7)
+  const write = (bytes: number): Promise<unknown> => {
+    const batch = queue.batch(bytes, 'data')
+    for (let at = 0; at < bytes; at += block.length) batch.builder.addSlice(block, 0, block.length, 1, false)
+    return queue.commit(batch, false)
+  }
+  const sent = (frames: number) => expect.poll(() => ends.length, { interval: 1 }).toBe(frames)
+  const large = 768 * 1_024
+  const writes = [write(large)]
+  await sent(1)
+  const trim = queue.batch(0, 'records')
+  trim.addHole(0, 1)
+  writes.push(queue.commit(trim, false), write(large))
+  ends[0]!()
+  await sent(2)
+  // Nor when it fills batch after batch.
+  const later = queue.batch(0, 'records')
+  later.addHole(1, 1)
+  writes.push(write(large), queue.commit(later, false), write(large), write(large))
+  for (let frame = 1; frame < 7; frame++) {
+    await sent(frame + 1)
+    ends[frame]!()
+  }
+  await Promise.all(writes)
+  expect(uses.slice(0, 3)).toEqual(['data', 'records', 'data'])
+  expect(uses.indexOf('records', 2)).toBeLessThan(uses.length - 1)
+})

@@ -1,6 +1,6 @@
 /**
  * Byte-wise reading and writing of a socket during the handshake, where clarity counts and speed does not. It keeps at
- * most about one socket chunk that nobody has asked for, and `send` waits while the client does not take what was sent.
+ * most a chunk or two that nobody has asked for, and `send` waits while the client does not take what was sent.
  */
 import type { Socket } from 'node:net'
 import { KiB } from '../../base/units.ts'

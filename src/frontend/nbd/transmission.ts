@@ -114,7 +114,7 @@ export class Transmission implements RequestSink, RequestContext {
     return (this.#parser.owed && !this.#intake.waiting) || this.#out.writing
   }
 
-  /** Takes what has arrived; `chunk` is the transmission's from now on. */
+  /** Takes what has arrived; `chunk` is the transmission's during the call. */
   receive(chunk: Buffer): void {
     if (this.#broken) return
     try {

@@ -1,5 +1,5 @@
 /**
- * Buffers for read targets, for payloads that arrive in pieces, and for batches of replies. A fresh `Buffer` costs
+ * Buffers for read targets, for payloads that arrive, and for batches of replies. A fresh `Buffer` costs
  * ten times a recycled one, and its pages are faulted in again each time. One pool serves all connections of a door.
  *
  * Each buffer has `HEADROOM_BYTES` before the room that was asked for, so that a reply's header can be put right in

@@ -5,7 +5,7 @@
  * then runs every 35 ms, whatever the heap looks like: 1 MiB writes through NBD were a quarter slower for it
  * (docs/decisions/0010-receive-memory.md). A socket that is made with `onread` reads into one buffer instead. Node has no
  * option for that on the sockets that a server accepts; so the connection is handed over to a second socket, by fields
- * that Node does not document. Where they are not as expected, the accepted socket is used as it is.
+ * that Node does not document. Where they are not as expected, the accepted socket is used as it is: slower, and right.
  */
 import { type OnReadOpts, type Server, Socket } from 'node:net'
 import { KiB } from '../../base/units.ts'
@@ -15,8 +15,8 @@ const RECEIVE_BYTES = 256 * KiB
 
 /** What is not documented of a socket: what it does its IO with, and the server that counts it. */
 interface Accepted {
-  _handle: object | null
-  _server: Server | null
+  _handle: { readonly useUserBuffer?: unknown } | null | undefined
+  _server: Server | null | undefined
 }
 
 /**
@@ -26,7 +26,7 @@ interface Accepted {
 export function receiveIntoOneBuffer(accepted: Socket): Socket {
   const from = accepted as unknown as Accepted
   const { _handle: handle, _server: server } = from
-  if (typeof handle !== 'object' || handle === null || server === undefined) return accepted
+  if (typeof handle?.useUserBuffer !== 'function' || server == null) return accepted
   const onread: OnReadOpts = {
     buffer: Buffer.allocUnsafeSlow(RECEIVE_BYTES),
     callback(bytes, buffer) {
@@ -34,10 +34,10 @@ export function receiveIntoOneBuffer(accepted: Socket): Socket {
       return true
     },
   }
-  from._handle = null
-  from._server = null
   const options = { handle, onread, allowHalfOpen: true, readable: true, writable: true, pauseOnCreate: true }
   const socket: Socket = new Socket(options)
+  from._handle = null
+  from._server = null
   Object.assign(socket, { _server: server } satisfies Pick<Accepted, '_server'>)
   return socket
 }

@@ -48,8 +48,7 @@ export function isForDirect(offset: number, length: number): boolean {
 }
 
 /**
- * Writes the parts, one after the other, from `position`; they are read before the call returns. The range is one that
- * `isForDirect`. `false`: there is no memory for it now, and `settle` is not called.
+ * Writes the parts, one after the other, from `position`. The range is one that `isForDirect`. `false`: there is no memory for it now, and `settle` is not called.
  */
 export function writeDirect(
   fd: number,
@@ -72,9 +71,9 @@ export function writeDirect(
 }
 
 /**
- * Fills `target` from `position`. The range is one that `isForDirect`. `settle` hears `false` when the bytes did not come
- * whole, for whatever reason: to be read as ever, which will tell. Returns `false` when there is no memory for it now; then
- * `settle` is not called.
+ * Fills `target` from `position`. The range is one that `isForDirect`. `settle` hears whether the bytes came whole: without
+ * an error they may have come short, and are to be read as ever. Returns `false` when there is no memory for it now; then `settle`
+ * is not called.
  */
 export function readDirect(
   fd: number,

@@ -135,20 +135,16 @@ export class FileDevice implements BlockDevice {
     if (length === 0) return Promise.resolve()
     this.#underWay += 1
     return new Promise((resolve, reject) => {
-      const readAsEver = (): void =>
-        readFully(this.#fd, offset, target, (error) => {
-          this.#endIo()
-          if (error) reject(this.#failure('read', error))
-          else resolve()
-        })
-      const settleDirect = (whole: boolean, error: NodeJS.ErrnoException | null): void => {
-        if (!whole) {
-          this.#refusesDirect ||= isRefused(error)
-          readAsEver()
-          return
-        }
+      const settle = (error: Error | null): void => {
         this.#endIo()
-        resolve()
+        if (error) reject(this.#failure('read', error))
+        else resolve()
+      }
+      const readAsEver = (): void => readFully(this.#fd, offset, target, settle)
+      const settleDirect = (whole: boolean, error: NodeJS.ErrnoException | null): void => {
+        this.#refusesDirect ||= isRefused(error)
+        if (whole || (error !== null && !isRefused(error))) settle(error)
+        else readAsEver()
       }
       const fd = use === 'once' && this.#mayBeDirect(offset, length) ? this.#directReadFd : undefined
       if (fd === undefined || !readDirect(fd, offset, target, settleDirect)) readAsEver()
@@ -209,16 +205,14 @@ export class FileDevice implements BlockDevice {
         else reject(this.#endWith(error))
         this.#endIo()
       }
+      const writeAsEver = (): void => writeParts(path.fd, offset, parts, settle)
       const settleDirect = (error: NodeJS.ErrnoException | null): void => {
-        if (isRefused(error)) {
-          this.#refusesDirect = true
-          writeParts(path.fd, offset, parts, settle)
-        } else settle(error)
+        this.#refusesDirect ||= isRefused(error)
+        if (isRefused(error)) writeAsEver()
+        else settle(error)
       }
       const fd = isDirect ? path.directFd : undefined
-      if (fd === undefined || !writeDirect(fd, offset, parts, settleDirect)) {
-        writeParts(path.fd, offset, parts, settle)
-      }
+      if (fd === undefined || !writeDirect(fd, offset, parts, settleDirect)) writeAsEver()
     })
   }
 
@@ -262,8 +256,7 @@ export class FileDevice implements BlockDevice {
         this.#onIdle = resolve
       })
     }
-    await closeFd(this.#fd)
-    await closeDurable(this.#durable)
+    for (const fd of [this.#fd, ...descriptorsOf(this.#durable)]) await closeFd(fd)
     if (this.#directReadFd !== undefined) await closeFd(this.#directReadFd)
   }
 
@@ -381,17 +374,13 @@ async function openDurable(path: string, options: FileDeviceOptions, fd: number)
     }
     return opened
   } catch (error) {
-    await closeFd(fd).catch(() => undefined)
-    await closeDurable(opened).catch(() => undefined)
+    for (const each of [fd, ...descriptorsOf(opened)]) await closeFd(each).catch(() => undefined)
     throw openFailure(path, options, error as NodeJS.ErrnoException)
   }
 }
 
-async function closeDurable(opened: readonly DurablePath[]): Promise<void> {
-  for (const { fd, directFd } of opened) {
-    await closeFd(fd)
-    if (directFd !== undefined) await closeFd(directFd)
-  }
+function descriptorsOf(paths: readonly DurablePath[]): number[] {
+  return paths.flatMap(({ fd, directFd }) => (directFd === undefined ? [fd] : [fd, directFd]))
 }
 
 function checkSize(path: string, wanted: number | undefined, actual: number): void {
