@@ -235,9 +235,14 @@ export class OwnedVDisk {
           `vDisk ${this.name} has data behind ${size} bytes; shrink the file system first, or discard the data`,
         )
       }
+      // It may have been drained meanwhile. Once an erase has begun, that waits for it.
+      this.assertServing()
       await this.writes.erase(size, old - size, true)
     }
-    await this.checkpointing.run(() => this.map.grow(Math.ceil(size / VBLOCK_BYTES)))
+    await this.checkpointing.run(() => {
+      this.assertServing()
+      return this.map.grow(Math.ceil(size / VBLOCK_BYTES))
+    })
     this.record = await putSize(this.services.catalog, this.guard, size)
   }
 
