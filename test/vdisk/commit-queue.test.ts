@@ -109,13 +109,16 @@ test('when the CVM dies while a frame gathers its writers, they hear it, and not
   expect(fatal).toEqual([down])
 })
 
-test('a large batch that waits is sent before the writers of the last frame hear, and frames are applied in order', async () => {
-  const happened: string[] = []
+const LARGE = 768 * 1_024
+const SLICE = 32 * 1_024
+
+/** A queue whose frames end when they are told to. */
+function byHand(tell: (what: string) => void) {
   const ends: Array<(error?: unknown) => void> = []
   const stream = {
-    append: () => {
+    append: (_: unknown, __: boolean, use: string) => {
       const frame = ends.length + 1
-      happened.push(`sent ${frame}`)
+      tell(`sent ${frame}, ${use}`)
       return new Promise((resolve, reject) => {
         const placement = { egroup: 1, order: 1, offset: 0, endOffset: 512 * frame, baseSlot: 0 }
         ends.push((error) => (error === undefined ? resolve(placement) : reject(error)))
@@ -128,85 +131,70 @@ test('a large batch that waits is sent before the writers of the last frame hear
       batches: new BatchPool(),
       clock: new SimClock(new SimLoop()),
       syncEachFrame: true,
-      apply: (_, { endOffset }) => happened.push(`applied ${endOffset / 512}`),
-      onFatal: () => happened.push('fatal'),
+      apply: (_, { endOffset }) => tell(`applied ${endOffset / 512}`),
+      onFatal: () => tell('fatal'),
     },
     { order: 1, offset: 0 },
   )
-  const noise = new Uint8Array(32_768).map((_, i) => (i * i * 2_654_435_761) >>> 13)
-  const write = (name: string, bytes: number): Promise<void> => {
-    const batch = queue.batch(bytes, 'data')
-    for (let at = 0; at < bytes; at += noise.length) batch.builder.addSlice(noise, 0, noise.length, 1, false)
-    return queue.commit(batch, false).then(
+  const slice = new Uint8Array(SLICE).fill(7)
+  return {
+    queue,
+    ends,
+    sent: (frames: number) => expect.poll(() => ends.length, { interval: 1 }).toBe(frames),
+    write: (bytes: number): Promise<unknown> => {
+      const batch = queue.batch(bytes, 'data')
+      for (let at = 0; at < bytes; at += SLICE) batch.builder.addSlice(slice, 0, SLICE, 1, false)
+      return queue.commit(batch, false)
+    },
+    trim: (block: number): Promise<unknown> => {
+      const batch = queue.batch(0, 'records')
+      batch.addHole(block, 1)
+      return queue.commit(batch, false)
+    },
+  }
+}
+
+test('a large batch that waits is sent before the writers of the last frame hear, and frames are applied in order', async () => {
+  const happened: string[] = []
+  const { queue, ends, sent, write } = byHand((what) => happened.push(what))
+  const named = (name: string, bytes: number): Promise<void> =>
+    write(bytes).then(
       () => void happened.push(`${name} heard`),
       () => void happened.push(`${name} refused`),
     )
-  }
-  const sent = (frames: number) => expect.poll(() => ends.length, { interval: 1 }).toBe(frames)
-  const first = write('a', 32_768)
+  const first = named('a', SLICE)
   await sent(1)
-  const large = write('b', 768 * 1_024)
+  const large = named('b', LARGE)
   ends[0]!()
   await sent(2)
   await first
-  const small = write('c', 32_768)
+  const small = named('c', SLICE)
   // A frame that fails is over before another one begins.
-  const other = write('d', 768 * 1_024)
+  const other = named('d', LARGE)
   ends[1]!(new HitherError('NO_SPACE', 'full'))
   await sent(3)
   await large
   ends[2]!()
   await Promise.all([small, other])
   expect(happened).toEqual([
-    ...['sent 1', 'sent 2', 'applied 1', 'a heard'],
-    ...['b refused', 'sent 3', 'applied 3', 'c heard', 'd heard'],
+    ...['sent 1, data', 'sent 2, data', 'applied 1', 'a heard'],
+    ...['b refused', 'sent 3, data', 'applied 3', 'c heard', 'd heard'],
   ])
   expect(queue.applied).toEqual({ order: 1, offset: 512 * 3 })
 })
 
 test('who writes much does not go before what waits longer', async () => {
   const uses: string[] = []
-  const ends: Array<() => void> = []
-  const stream = {
-    append: (_: unknown, __: boolean, use: string) => {
-      uses.push(use)
-      return new Promise((resolve) => {
-        ends.push(() =>
-          resolve({ egroup: 1, order: 1, offset: 0, endOffset: 512 * ends.length, baseSlot: 0 }),
-        )
-      })
-    },
-  } as unknown as StreamWriter
-  const queue = new CommitQueue(
-    {
-      stream,
-      batches: new BatchPool(),
-      clock: new SimClock(new SimLoop()),
-      syncEachFrame: true,
-      apply: () => {},
-      onFatal: () => {},
-    },
-    { order: 1, offset: 0 },
-  )
-  const block = new Uint8Array(32_768).fill(7)
-  const write = (bytes: number): Promise<unknown> => {
-    const batch = queue.batch(bytes, 'data')
-    for (let at = 0; at < bytes; at += block.length) batch.builder.addSlice(block, 0, block.length, 1, false)
-    return queue.commit(batch, false)
-  }
-  const sent = (frames: number) => expect.poll(() => ends.length, { interval: 1 }).toBe(frames)
-  const large = 768 * 1_024
-  const writes = [write(large)]
+  const { ends, sent, write, trim } = byHand((what) => {
+    if (what.startsWith('sent')) uses.push(what.slice(what.indexOf(',') + 2))
+  })
+  const writes = [write(LARGE)]
   await sent(1)
-  const trim = queue.batch(0, 'records')
-  trim.addHole(0, 1)
-  writes.push(queue.commit(trim, false), write(large))
+  writes.push(trim(0), write(LARGE))
   ends[0]!()
   await sent(2)
   // Nor when it fills batch after batch.
-  const later = queue.batch(0, 'records')
-  later.addHole(1, 1)
-  writes.push(write(large), queue.commit(later, false), write(large), write(large))
+  writes.push(write(LARGE), trim(1), write(LARGE), write(LARGE))
   for (let frame = 1; frame < 7; frame++) {
     await sent(frame + 1)
     ends[frame]!()
