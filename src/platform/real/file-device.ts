@@ -320,9 +320,11 @@ const statFd = promisify(fsFstat)
 const truncateFd = promisify(ftruncate)
 const syncFd = promisify(fsync)
 
-/** Of direct IO, which the kernel refuses before it begins. */
+/** Of direct IO, which the kernel refuses before it begins; some file systems say that they do not support it. */
+const REFUSALS: readonly unknown[] = ['EINVAL', 'EOPNOTSUPP', 'ENOTSUP']
+
 function isRefused(error: NodeJS.ErrnoException | null): boolean {
-  return error?.code === 'EINVAL'
+  return REFUSALS.includes(error?.code)
 }
 
 function isFull(error: NodeJS.ErrnoException): boolean {
