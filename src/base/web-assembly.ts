@@ -1,5 +1,5 @@
 /** The part that is used here of the global `WebAssembly`, which the language's own library does not declare. */
-export interface WebAssemblyApi {
+interface WebAssemblyApi {
   /** Sizes in pages of 64 KiB. */
   readonly Memory: new (limits: {
     initial: number

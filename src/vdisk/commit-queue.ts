@@ -129,15 +129,15 @@ export class CommitQueue {
     this.pumping = true
     try {
       await this.gather(0)
-      let sent = this.sendNext(this.take('any'))
+      let sent = this.sendNext('any')
       while (sent !== undefined) {
         const outcome = await sent
         // What does not need the writers who are about to hear goes first: the map is changed while it is written.
-        sent = 'error' in outcome ? undefined : this.sendNext(this.take('large'))
+        sent = 'error' in outcome ? undefined : this.sendNext('large')
         this.settle(outcome)
         if (sent !== undefined) continue
         await this.gather(this.waiting())
-        sent = this.sendNext(this.take('any'))
+        sent = this.sendNext('any')
       }
     } finally {
       this.pumping = false
@@ -192,8 +192,9 @@ export class CommitQueue {
     return undefined
   }
 
-  private sendNext(batch: Batch | undefined): Promise<Outcome> | undefined {
-    return batch === undefined ? undefined : this.send(batch)
+  private sendNext(which: 'large' | 'any'): Promise<Outcome> | undefined {
+    const batch = this.take(which)
+    return batch && this.send(batch)
   }
 
   /** Appends to all copies. Never rejects. */
