@@ -19,13 +19,7 @@ import type { SpaceUse } from '../extent-store/types.ts'
 import type { Clock } from '../platform/types.ts'
 import type { Placement, StreamWriter } from '../replication/stream-writer.ts'
 import type { Batch, BatchPool, CommitWaiter } from './batch.ts'
-
-/** Turns of the microtask queue that a frame waits for the writers of the one before; a write's answer takes about five. */
-const GATHER_TURNS = 16
-/** A frame that took longer waits for writers behind sockets, too, up to this part of the time that the last one took. */
-const SLOW_FRAME_MS = 0.5
-const GATHER_SHARE = 0.15
-const GATHER_LOOPS_MAX = 32
+import { Gathering, type Waiters } from './gathering.ts'
 
 export interface CommitDeps {
   readonly batches: BatchPool
@@ -36,6 +30,8 @@ export interface CommitDeps {
   /** Applies an acknowledged batch to the map and the indexes; must not throw. */
   readonly apply: (batch: Batch, placement: Placement) => void
   readonly onFatal: (error: unknown) => void
+  /** Reads of the vDisk so far. */
+  readonly reads: () => number
 }
 
 /** What became of a frame. */
@@ -43,7 +39,7 @@ type Outcome =
   | { readonly batch: Batch; readonly placement: Placement }
   | { readonly batch: Batch; readonly error: unknown }
 
-export class CommitQueue {
+export class CommitQueue implements Waiters {
   private readonly deps: CommitDeps
   /** The one that waits longest first. */
   private readonly open = new Map<SpaceUse, Batch>()
@@ -52,15 +48,13 @@ export class CommitQueue {
   private stopped: unknown
   private appliedTo: ReplayPosition
   private loggedBytes = 0
-  /** Who was in the last frame. */
-  private lastWriters = 0
-  /** How long it took. */
-  private lastFrameMs = 0
+  private readonly gathering: Gathering
 
   /** @param position place behind the last frame that is in the map. */
   constructor(deps: CommitDeps, position: ReplayPosition) {
     this.deps = deps
     this.appliedTo = position
+    this.gathering = new Gathering(deps.clock, deps.reads)
   }
 
   /** Place behind the last frame whose records are in the map. */
@@ -128,7 +122,7 @@ export class CommitQueue {
   private async pump(): Promise<void> {
     this.pumping = true
     try {
-      await this.gather(0)
+      await this.gathering.wait(this, 0)
       let sent = this.sendNext('any')
       while (sent !== undefined) {
         const outcome = await sent
@@ -136,7 +130,7 @@ export class CommitQueue {
         sent = 'error' in outcome ? undefined : this.sendNext('large')
         this.settle(outcome)
         if (sent !== undefined) continue
-        await this.gather(this.waiting())
+        await this.gathering.wait(this, this.waiting())
         sent = this.sendNext('any')
       }
     } finally {
@@ -144,36 +138,15 @@ export class CommitQueue {
     }
   }
 
-  /**
-   * A moment of grace for the writers of the last frame, who have just heard: else the next one goes without them, and
-   * two halves take turns for ever, each with a frame and a sync of its own. Writers of this process are back within
-   * the turn; those behind a socket need turns of the event loop, and get them when frames are slow.
-   * @param others who waited already when they heard
-   */
-  private async gather(others: number): Promise<void> {
-    const expected = others + this.lastWriters
-    // One alone has nobody to wait for: when it comes, its frame goes.
-    if (expected === 1) return
-    const isDone = (): boolean => this.waiting() >= expected || this.hasLarge()
-    for (let turn = 0; turn < GATHER_TURNS && !isDone(); turn++) await undefined
-    if (this.waiting() === 0 || this.lastFrameMs < SLOW_FRAME_MS) return
-    const { clock } = this.deps
-    const until = clock.now() + this.lastFrameMs * GATHER_SHARE
-    try {
-      for (let turn = 0; turn < GATHER_LOOPS_MAX && !isDone() && clock.now() < until; turn++)
-        await clock.turn()
-    } catch {
-      // This CVM is dead. Those who wait hear it from the append.
-    }
-  }
-
-  private hasLarge(): boolean {
+  /** A large batch is to be written. */
+  hasLarge(): boolean {
     if (this.full.length > 0) return true
     for (const open of this.open.values()) if (open.isLarge) return true
     return false
   }
 
-  private waiting(): number {
+  /** Writers who wait for a frame that is not full yet. */
+  waiting(): number {
     let writers = 0
     for (const open of this.open.values()) writers += open.waiters.length
     return writers
@@ -200,11 +173,11 @@ export class CommitQueue {
   /** Appends to all copies. Never rejects. */
   private async send(batch: Batch): Promise<Outcome> {
     const { clock, stream, syncEachFrame } = this.deps
-    this.lastWriters = batch.waiters.length
+    this.gathering.sent(batch.waiters.length)
     const startedAt = clock.now()
     try {
       const placement = await stream.append(batch.builder, batch.sync || syncEachFrame, batch.use)
-      this.lastFrameMs = clock.now() - startedAt
+      this.gathering.took(clock.now() - startedAt)
       return { batch, placement }
     } catch (error) {
       return { batch, error }

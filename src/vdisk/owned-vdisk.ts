@@ -97,6 +97,7 @@ export class OwnedVDisk {
         syncEachFrame: policy.durability === 'sync',
         apply: (batch, placement) => this.apply(batch, placement),
         onFatal: (error) => this.depose(error),
+        reads: () => this.counters.reads,
       },
       stream.position,
     )

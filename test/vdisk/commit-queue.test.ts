@@ -29,7 +29,15 @@ async function framesOf(frameMs: number, back: (clock: SimClock) => Promise<void
     },
   } as unknown as StreamWriter
   const queue = new CommitQueue(
-    { stream, batches: new BatchPool(), clock, syncEachFrame: true, apply: () => {}, onFatal: () => {} },
+    {
+      stream,
+      batches: new BatchPool(),
+      clock,
+      syncEachFrame: true,
+      apply: () => {},
+      onFatal: () => {},
+      reads: () => 0,
+    },
     { order: 1, offset: 0 },
   )
   const writer = async (start: Promise<void> | undefined): Promise<void> => {
@@ -66,6 +74,72 @@ test('a writer that stays away holds the others up for a part of a frame and no 
   expect(slow.slice(4).some((size) => size < WRITERS)).toBe(true)
 })
 
+/**
+ * Writers behind a socket: after each frame they commit again one after the other, writer i after `backAfterMs(i)`. Returns how many
+ * were in each frame, and how long each frame waited after the one before, ms.
+ * @param readsPerFrame what the vDisk reads meanwhile
+ */
+async function overSocket(
+  backAfterMs: (writer: number) => number,
+  readsPerFrame: number,
+): Promise<{ sizes: number[]; waitedMs: number[] }> {
+  const clock = new SimClock(new SimLoop())
+  clock.turn = () => clock.sleep(0.02)
+  const sizes: number[] = []
+  const waitedMs: number[] = []
+  let waiting = 0
+  let endedAt = 0
+  const stream = {
+    append: async () => {
+      sizes.push(waiting)
+      waitedMs.push(clock.now() - endedAt)
+      waiting = 0
+      await clock.sleep(3)
+      endedAt = clock.now()
+      return { egroup: 1, order: 1, offset: 0, endOffset: 512 * sizes.length, baseSlot: 0 }
+    },
+  } as unknown as StreamWriter
+  const queue = new CommitQueue(
+    {
+      stream,
+      batches: new BatchPool(),
+      clock,
+      syncEachFrame: true,
+      apply: () => {},
+      onFatal: () => {},
+      reads: () => sizes.length * readsPerFrame,
+    },
+    { order: 1, offset: 0 },
+  )
+  const writer = async (number: number): Promise<void> => {
+    while (sizes.length < FRAMES) {
+      const batch = queue.batch(0, 'data')
+      batch.addHole(0, 1)
+      waiting++
+      await queue.commit(batch, false)
+      await clock.sleep(backAfterMs(number))
+    }
+  }
+  await Promise.all(Array.from({ length: WRITERS }, (_, i) => writer(i)))
+  return { sizes, waitedMs }
+}
+
+test('writers behind a socket are waited for as long as they come one after the other', async () => {
+  const { sizes } = await overSocket((writer) => 0.2 + writer * 0.15, 0)
+  expect(sizes.slice(2, FRAMES - 2).every((size) => size === WRITERS)).toBe(true)
+})
+
+test('where most IO is reads, a frame does not wait for all who wrote before', async () => {
+  // Two are back at once, six are away for half a frame.
+  const back = (writer: number): number => (writer < 2 ? 0 : 1.5)
+  const longest = async (readsPerFrame: number): Promise<number> => {
+    const { waitedMs } = await overSocket(back, readsPerFrame)
+    return Math.max(...waitedMs.slice(FRAMES / 2, FRAMES - 2))
+  }
+  expect(await longest(0)).toBeGreaterThan(0.5)
+  expect(await longest(100)).toBe(0)
+})
+
 test('when the CVM dies while a frame gathers its writers, they hear it, and nothing is left without a listener', async () => {
   const loop = new SimLoop()
   const clock = new SimClock(loop)
@@ -91,6 +165,7 @@ test('when the CVM dies while a frame gathers its writers, they hear it, and not
       syncEachFrame: true,
       apply: () => {},
       onFatal: (error) => fatal.push(error),
+      reads: () => 0,
     },
     { order: 1, offset: 0 },
   )
@@ -133,6 +208,7 @@ function byHand(tell: (what: string) => void) {
       syncEachFrame: true,
       apply: (_, { endOffset }) => tell(`applied ${endOffset / 512}`),
       onFatal: () => tell('fatal'),
+      reads: () => 0,
     },
     { order: 1, offset: 0 },
   )
