@@ -124,7 +124,7 @@ describe('zeros ahead of a log', () => {
     const large = new SparseDevice()
     const store = await openStore(large.device)
     const writer = await begin(store, 5)
-    for (let i = 0; i < 40; i++) await writer.append(store, [8, 8, 8])
+    for (let i = 0; i < 40; i++) await writer.append(store, [8, 8, 8, 8, 8, 8])
     expect(large.zeros).toEqual([])
 
     const used = new SparseDevice()
@@ -188,7 +188,7 @@ describe('zeros ahead of a log', () => {
     expect(sparse.zeros.length).toBe(1)
     await store.dropCopy(5)
     const next = await begin(store, 6)
-    for (let i = 0; i < 30; i++) await next.append(store, [8, 8])
+    for (let i = 0; i < 12; i++) await next.append(store, [8, 8, 8, 8, 8, 8])
     sparse.release()
     await new Promise((resolve) => setTimeout(resolve, 20))
     expect(await readsBack(store, next)).toBe(true)
