@@ -101,12 +101,11 @@ export class CandidateIndex {
    */
   insert(hi: number, lo: number, egroup: number, ref: number): void {
     invariant(egroup > 0 && ref >= 0 && ref <= REF_MASK, 'egroup and ref name a block of a slice')
-    let words = this.#segments[this.#segmentOf(hi)]!
-    let at = find(words, hi, lo)
+    const words = this.#segments[this.#segmentOf(hi)]!
+    const at = find(words, hi, lo)
     if (at < 0) {
-      if (this.#growIfDue()) words = this.#segments[this.#segmentOf(hi)]!
-      at = this.#place(words, bucketOf(hi))
-      words[at] = hi
+      this.#add(words, hi, lo, egroup, ref)
+      return
     }
     words[at + EGROUPS_AT] = egroup
     words[at + PACKED_AT] = (words[at + PACKED_AT]! & HIT_BIT) | ref | (lo & LOW_MASK)
@@ -118,8 +117,10 @@ export class CandidateIndex {
    */
   insertRemote(hi: number, lo: number, egroup: number, ref: number): boolean {
     if (egroup < this.#watermark) return false
-    if (find(this.#segments[this.#segmentOf(hi)]!, hi, lo) >= 0) return false
-    this.insert(hi, lo, egroup, ref)
+    invariant(egroup > 0 && ref >= 0 && ref <= REF_MASK, 'egroup and ref name a block of a slice')
+    const words = this.#segments[this.#segmentOf(hi)]!
+    if (find(words, hi, lo) >= 0) return false
+    this.#add(words, hi, lo, egroup, ref)
     return true
   }
 
@@ -168,6 +169,15 @@ export class CandidateIndex {
     }
     this.#count -= forgotten
     return forgotten
+  }
+
+  /** Of a fingerprint that is not kept yet, and would be in `segment`. */
+  #add(segment: Uint32Array, hi: number, lo: number, egroup: number, ref: number): void {
+    const words = this.#growIfDue() ? this.#segments[this.#segmentOf(hi)]! : segment
+    const at = this.#place(words, bucketOf(hi))
+    words[at] = hi
+    words[at + EGROUPS_AT] = egroup
+    words[at + PACKED_AT] = ref | (lo & LOW_MASK)
   }
 
   #segmentOf(hi: number): number {
