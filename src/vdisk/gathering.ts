@@ -12,9 +12,14 @@ import type { Clock } from '../platform/types.ts'
 const TASKS_MAX = 16
 /** Frames that take less than this are not worth waiting for the event loop. */
 const SLOW_FRAME_MS = 0.1
-/** For the next writer this part of the time that a frame takes is waited, and for all of them that part. */
+/**
+ * For the next writer this part of the time that a frame takes is waited, and for all of them that part; not longer where
+ * frames are very slow, as clients are no slower for that.
+ */
 const NEXT_WRITER_SHARE = 0.2
+const NEXT_WRITER_MS_MAX = 0.5
 const ALL_WRITERS_SHARE = 0.6
+const ALL_WRITERS_MS_MAX = 2
 /** Turns of the event loop in which nobody comes, where turns take no time. */
 const QUIET_TURNS_MAX = 64
 /** What of the latest frame goes into the means, and how many times the mean its time may be to count in full. */
@@ -79,8 +84,8 @@ export class Gathering {
   }
 
   private async waitForSockets(waiters: Waiters, expected: number): Promise<void> {
-    const forNextMs = this.frameMs * NEXT_WRITER_SHARE
-    const end = this.clock.now() + this.frameMs * ALL_WRITERS_SHARE
+    const forNextMs = Math.min(this.frameMs * NEXT_WRITER_SHARE, NEXT_WRITER_MS_MAX)
+    const end = this.clock.now() + Math.min(this.frameMs * ALL_WRITERS_SHARE, ALL_WRITERS_MS_MAX)
     let until = this.clock.now() + forNextMs
     let here = waiters.waiting()
     for (let quiet = 0; here < expected && !waiters.hasLarge() && quiet < QUIET_TURNS_MAX; quiet++) {
