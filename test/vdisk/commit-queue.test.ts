@@ -10,82 +10,20 @@ import { CommitQueue } from '../../src/vdisk/commit-queue.ts'
 const FRAMES = 40
 const WRITERS = 8
 
-/**
- * Eight writers that commit again and again, the second four of them when the first four's frame is under way. Returns how
- * many were in each frame.
- * @param back what a writer waits for before it commits again
- */
-async function framesOf(frameMs: number, back: (clock: SimClock) => Promise<void>): Promise<number[]> {
-  const loop = new SimLoop()
-  const clock = new SimClock(loop)
-  const sizes: number[] = []
-  let waiting = 0
-  const stream = {
-    append: async () => {
-      sizes.push(waiting)
-      waiting = 0
-      await clock.sleep(frameMs)
-      return { egroup: 1, order: 1, offset: 0, endOffset: 512 * sizes.length, baseSlot: 0 }
-    },
-  } as unknown as StreamWriter
-  const queue = new CommitQueue(
-    {
-      stream,
-      batches: new BatchPool(),
-      clock,
-      syncEachFrame: true,
-      apply: () => {},
-      onFatal: () => {},
-      reads: () => 0,
-    },
-    { order: 1, offset: 0 },
-  )
-  const writer = async (start: Promise<void> | undefined): Promise<void> => {
-    if (start !== undefined) await start
-    while (sizes.length < FRAMES) {
-      const batch = queue.batch(0, 'data')
-      batch.addHole(0, 1)
-      waiting++
-      await queue.commit(batch, false)
-      await back(clock)
-    }
-  }
-  const later = clock.sleep(frameMs / 2)
-  await Promise.all(Array.from({ length: WRITERS }, (_, i) => writer(i < WRITERS / 2 ? undefined : later)))
-  return sizes
+interface Load {
+  readonly frameMs: number
+  readonly clock?: SimClock
+  /** What writer i waits for before it commits again. */
+  readonly back: (clock: SimClock, writer: number) => Promise<void>
+  /** Writer i begins so late. */
+  readonly startMs?: (writer: number) => number
+  /** What the vDisk reads during each frame. */
+  readonly readsPerFrame?: number
 }
 
-test.each([
-  { who: 'writers of this process', frameMs: 0.1, back: async () => {} },
-  {
-    who: 'writers behind a socket',
-    frameMs: 3,
-    back: (clock: SimClock) => clock.turn().then(() => clock.turn()),
-  },
-])('$who share a frame again, although they began apart', async ({ frameMs, back }) => {
-  const sizes = await framesOf(frameMs, back)
-  expect(sizes[0]).toBe(WRITERS / 2)
-  expect(sizes.slice(2, FRAMES - 2).every((size) => size === WRITERS)).toBe(true)
-})
-
-test('a writer that stays away holds the others up for a part of a frame and no longer', async () => {
-  const slow = await framesOf(3, (clock) => clock.sleep(2))
-  expect(slow.length).toBeGreaterThanOrEqual(FRAMES)
-  expect(slow.slice(4).some((size) => size < WRITERS)).toBe(true)
-})
-
-/**
- * Writers behind a socket: after each frame they commit again one after the other, writer i after `backAfterMs(i)`. Returns how many
- * were in each frame, and how long each frame waited after the one before, ms.
- * @param readsPerFrame what the vDisk reads meanwhile
- */
-async function overSocket(
-  backAfterMs: (writer: number) => number,
-  readsPerFrame: number,
-  frameMs = 3,
-): Promise<{ sizes: number[]; waitedMs: number[] }> {
-  const clock = new SimClock(new SimLoop())
-  clock.turn = () => clock.sleep(0.02)
+/** Eight writers that commit again and again: how many were in each frame, and how long it waited after the one before, ms. */
+async function framesOf(load: Load): Promise<{ sizes: number[]; waitedMs: number[] }> {
+  const { frameMs, back, startMs = () => 0, readsPerFrame = 0, clock = new SimClock(new SimLoop()) } = load
   const sizes: number[] = []
   const waitedMs: number[] = []
   let waiting = 0
@@ -113,26 +51,60 @@ async function overSocket(
     { order: 1, offset: 0 },
   )
   const writer = async (number: number): Promise<void> => {
+    const late = startMs(number)
+    if (late > 0) await clock.sleep(late)
     while (sizes.length < FRAMES) {
       const batch = queue.batch(0, 'data')
       batch.addHole(0, 1)
       waiting++
       await queue.commit(batch, false)
-      await clock.sleep(backAfterMs(number))
+      await back(clock, number)
     }
   }
   await Promise.all(Array.from({ length: WRITERS }, (_, i) => writer(i)))
   return { sizes, waitedMs }
 }
 
+/** Behind a socket: turns of the event loop take their time, and writer i is back after `backMs(i)`. */
+function overSocket(
+  backMs: (writer: number) => number,
+  load: Partial<Load> = {},
+): Promise<{ sizes: number[]; waitedMs: number[] }> {
+  const clock = new SimClock(new SimLoop())
+  clock.turn = () => clock.sleep(0.02)
+  return framesOf({ frameMs: 3, ...load, clock, back: (_, writer) => clock.sleep(backMs(writer)) })
+}
+
+test.each([
+  { who: 'writers of this process', frameMs: 0.1, back: async () => {} },
+  {
+    who: 'writers behind a socket',
+    frameMs: 3,
+    back: (clock: SimClock) => clock.turn().then(() => clock.turn()),
+  },
+])('$who share a frame again, although they began apart', async ({ frameMs, back }) => {
+  // The second half of them begins when the first one's frame is under way.
+  const startMs = (writer: number): number => (writer < WRITERS / 2 ? 0 : frameMs / 2)
+  const { sizes } = await framesOf({ frameMs, back, startMs })
+  expect(sizes[0]).toBe(WRITERS / 2)
+  expect(sizes.slice(2, FRAMES - 2).every((size) => size === WRITERS)).toBe(true)
+})
+
+test('a writer that stays away holds the others up for a part of a frame and no longer', async () => {
+  const startMs = (writer: number): number => (writer < WRITERS / 2 ? 0 : 1.5)
+  const { sizes: slow } = await framesOf({ frameMs: 3, back: (clock) => clock.sleep(2), startMs })
+  expect(slow.length).toBeGreaterThanOrEqual(FRAMES)
+  expect(slow.slice(4).some((size) => size < WRITERS)).toBe(true)
+})
+
 test('writers behind a socket are waited for as long as they come one after the other', async () => {
-  const { sizes } = await overSocket((writer) => 0.2 + writer * 0.15, 0)
+  const { sizes } = await overSocket((writer) => 0.2 + writer * 0.15)
   expect(sizes.slice(2, FRAMES - 2).every((size) => size === WRITERS)).toBe(true)
 })
 
 test('where frames are very slow, writers are waited for no longer than clients take', async () => {
   // One is back at once, the others long after the frame that it is in was sent.
-  const { waitedMs } = await overSocket((writer) => (writer === 0 ? 0 : 15), 0, 40)
+  const { waitedMs } = await overSocket((writer) => (writer === 0 ? 0 : 15), { frameMs: 40 })
   expect(Math.max(...waitedMs.slice(2, FRAMES - 2))).toBeLessThan(1)
 })
 
@@ -140,7 +112,7 @@ test('where most IO is reads, a frame does not wait for all who wrote before', a
   // Two are back at once, six are away for half a frame.
   const back = (writer: number): number => (writer < 2 ? 0 : 1.5)
   const longest = async (readsPerFrame: number): Promise<number> => {
-    const { waitedMs } = await overSocket(back, readsPerFrame)
+    const { waitedMs } = await overSocket(back, { readsPerFrame })
     return Math.max(...waitedMs.slice(FRAMES / 2, FRAMES - 2))
   }
   expect(await longest(0)).toBeGreaterThan(0.4)
