@@ -171,11 +171,6 @@ export class BlockCache {
     return true
   }
 
-  /** Whether the block is here. Does not count as a hit. */
-  has(egroup: number, ref: number): boolean {
-    return this.#find(egroup, ref, hashOf(egroup, ref)) !== NONE
-  }
-
   /**
    * Whether the block equals the 4 KiB of `source` at `sourceOffset`; `undefined` when it is not here. Counts for the
    * policy as a hit, not for `hits` and `misses`.

@@ -26,7 +26,6 @@ import { CommitQueue } from './commit-queue.ts'
 import type { VDiskServices } from './context.ts'
 import { VDiskCounters } from './counters.ts'
 import { loadPageWords } from './load-page.ts'
-import { cacheOverwritten } from './overwritten.ts'
 import { PageMap } from './page-map.ts'
 import { type KeepSlices, Prefetcher } from './prefetcher.ts'
 import { putSize } from './put-size.ts'
@@ -357,10 +356,9 @@ export class OwnedVDisk {
     for (let i = 0; i < batch.starts.length; i++) {
       const egroup = egroups[i]!
       if (egroup === HOLE) this.map.setRun(starts[i]!, counts[i]!, 0, 0)
-      else if (egroup === OWN_EGROUP) {
-        cacheOverwritten(this.services.cache, this.map, batch, placement, starts[i]!, counts[i]!, refs[i]!)
+      else if (egroup === OWN_EGROUP)
         this.map.setRun(starts[i]!, counts[i]!, placement.egroup, refs[i]! + base)
-      } else this.map.setRun(starts[i]!, counts[i]!, egroup, refs[i]!)
+      else this.map.setRun(starts[i]!, counts[i]!, egroup, refs[i]!)
     }
     const his = batch.fingerprintHi.values
     const los = batch.fingerprintLo.values
