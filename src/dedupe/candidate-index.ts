@@ -100,7 +100,7 @@ export class CandidateIndex {
    * replaces the one before.
    */
   insert(hi: number, lo: number, egroup: number, ref: number): void {
-    invariant(egroup > 0 && ref >= 0 && ref <= REF_MASK, 'egroup and ref name a block of a slice')
+    checkPlace(egroup, ref)
     const words = this.#segments[this.#segmentOf(hi)]!
     const at = find(words, hi, lo)
     if (at < 0) {
@@ -117,9 +117,9 @@ export class CandidateIndex {
    */
   insertRemote(hi: number, lo: number, egroup: number, ref: number): boolean {
     if (egroup < this.#watermark) return false
-    invariant(egroup > 0 && ref >= 0 && ref <= REF_MASK, 'egroup and ref name a block of a slice')
     const words = this.#segments[this.#segmentOf(hi)]!
     if (find(words, hi, lo) >= 0) return false
+    checkPlace(egroup, ref)
     this.#add(words, hi, lo, egroup, ref)
     return true
   }
@@ -233,6 +233,10 @@ export class CandidateIndex {
     }
     return true
   }
+}
+
+function checkPlace(egroup: number, ref: number): void {
+  invariant(egroup > 0 && ref >= 0 && ref <= REF_MASK, 'egroup and ref name a block of a slice')
 }
 
 function bucketOf(hi: number): number {

@@ -20,8 +20,10 @@ const NEXT_WRITER_SHARE = 0.2
 const NEXT_WRITER_MS_MAX = 0.5
 const ALL_WRITERS_SHARE = 0.6
 const ALL_WRITERS_MS_MAX = 2
-/** Turns of the event loop in which nobody comes, where turns take no time. */
+/** Turns of the event loop in which nobody comes and no time passes, as in a simulation. */
 const QUIET_TURNS_MAX = 64
+/** Others may read the vDisk, too: so large a part of the writers is always expected back. */
+const WRITE_SHARE_MIN = 0.25
 /** What of the latest frame goes into the means, and how many times the mean its time may be to count in full. */
 const LATEST_WEIGHT = 0.25
 const OUTLIER = 2
@@ -77,7 +79,10 @@ export class Gathering {
       await undefined
     if (waiters.waiting() === 0 || this.frameMs < SLOW_FRAME_MS) return
     try {
-      await this.waitForSockets(waiters, others + Math.round(this.writers * this.writeShare))
+      await this.waitForSockets(
+        waiters,
+        others + Math.round(this.writers * Math.max(this.writeShare, WRITE_SHARE_MIN)),
+      )
     } catch {
       // This CVM is dead. Those who wait hear it from the append.
     }
@@ -88,14 +93,17 @@ export class Gathering {
     const end = this.clock.now() + Math.min(this.frameMs * ALL_WRITERS_SHARE, ALL_WRITERS_MS_MAX)
     let until = this.clock.now() + forNextMs
     let here = waiters.waiting()
+    let now = this.clock.now()
     for (let quiet = 0; here < expected && !waiters.hasLarge() && quiet < QUIET_TURNS_MAX; quiet++) {
-      if (this.clock.now() >= until) return
+      if (now >= until) return
       await this.clock.turn()
-      const now = waiters.waiting()
-      if (now === here) continue
-      here = now
+      const before = now
+      now = this.clock.now()
+      if (now > before) quiet = 0
+      if (waiters.waiting() === here) continue
+      here = waiters.waiting()
       quiet = 0
-      until = Math.min(end, this.clock.now() + forNextMs)
+      until = Math.min(end, now + forNextMs)
     }
   }
 }
