@@ -30,6 +30,8 @@ interface Prepared {
   readonly args: Buffer
   /** Each door that carries it out answers with the attributes of then. */
   readonly write?: boolean
+  /** A file whose size it changes. Hosts go by what they know for half a second, or until they are asked: every door is. */
+  readonly cut?: Buffer
   /** Applies the call to the model, and returns the status that it must be answered with. */
   readonly apply: () => number
 }
@@ -86,7 +88,7 @@ class Written {
         writeSattr(out, { size: at })
         out.bool(false)
       })
-      return { procedure: PROC.setattr, args, apply: () => this.#resize(at) }
+      return { procedure: PROC.setattr, args, cut: this.handle, apply: () => this.#resize(at) }
     }
     const data = dice.bytes(4 + 4 * dice.below(1_500))
     const apply = (): number => {
@@ -210,7 +212,7 @@ it(
     let sent = 0
 
     for (let i = 0; i < CALLS; i += 1) {
-      const { procedure, args, apply, write = false } = randomCall(dice, model, root, files)
+      const { procedure, args, apply, write = false, cut } = randomCall(dice, model, root, files)
       const what = `call ${i} (procedure ${procedure}) of seed ${seed}`
       const xid = 1_000_000 + i
       /** Doors that have answered it. */
@@ -230,6 +232,8 @@ it(
       const isSame = (bytes: Buffer): boolean =>
         expected === OK && !write ? bytes.equals(answers[0]!) : bytes.readUInt32BE(24) === expected
       for (const bytes of answers) expect([what, isSame(bytes)]).toEqual([what, true])
+      if (cut !== undefined)
+        for (const client of clients.slice(0, NODES)) await new Calls(client).getattr(cut)
       const again = async (): Promise<void> => {
         // Either connection to the door.
         const client = known[dice.below(known.length)]! + NODES * dice.below(2)
