@@ -90,10 +90,10 @@ export class Gathering {
 
   private async waitForSockets(waiters: Waiters, expected: number): Promise<void> {
     const forNextMs = Math.min(this.frameMs * NEXT_WRITER_SHARE, NEXT_WRITER_MS_MAX)
-    const end = this.clock.now() + Math.min(this.frameMs * ALL_WRITERS_SHARE, ALL_WRITERS_MS_MAX)
-    let until = this.clock.now() + forNextMs
-    let here = waiters.waiting()
     let now = this.clock.now()
+    const end = now + Math.min(this.frameMs * ALL_WRITERS_SHARE, ALL_WRITERS_MS_MAX)
+    let until = now + forNextMs
+    let here = waiters.waiting()
     for (let quiet = 0; here < expected && !waiters.hasLarge() && quiet < QUIET_TURNS_MAX; quiet++) {
       if (now >= until) return
       await this.clock.turn()
