@@ -1,7 +1,7 @@
 /**
  * The unified cache: decompressed 4 KiB blocks, keyed by where they are stored (egroup, slot << 3 | block of the
  * slice). One block that many vDisks refer to (clones, duplicates) is kept once. A stored slot never changes its
- * bytes, so nothing is ever invalidated: `removeEgroup` only gives memory back.
+ * bytes, so nothing is ever invalidated: what is not read any more goes as the policy has it.
  *
  * Memory. Blocks lie in frames of chunks of 4 MiB, which are allocated as they are first needed. Everything known
  * about a frame is in typed arrays, by its number: 23 to 24 bytes a block, no object, nothing for the garbage
@@ -112,7 +112,7 @@ export class BlockCache {
   misses = 0
 
   readonly #chunks: Uint8Array[] = []
-  /** Key of each frame; egroup 0 means that its block was removed and the frame waits to be used again. */
+  /** Key of each frame. */
   readonly #egroups: Uint32Array
   readonly #refs: Uint32Array
   readonly #heads: Uint32Array
@@ -124,7 +124,6 @@ export class BlockCache {
   readonly #smallTarget: number
   /** Frames that were ever used: 0 … used − 1. */
   #used = 0
-  #removed = 0
 
   /** @param budgetBytes for blocks and tables together; less than one block's worth switches the cache off. */
   constructor(budgetBytes: number) {
@@ -143,7 +142,7 @@ export class BlockCache {
 
   /** Blocks kept now. */
   get count(): number {
-    return this.#used - this.#removed
+    return this.#used
   }
 
   /**
@@ -204,20 +203,6 @@ export class BlockCache {
     this.#chunkOf(frame).set(block, offsetOf(frame))
   }
 
-  /**
-   * Forgets the blocks of an egroup that is gone. Their frames are used again as they come up in their queues. A walk
-   * over the keys of all frames: about 1 ns each.
-   */
-  removeEgroup(egroup: number): void {
-    const egroups = this.#egroups
-    for (let frame = 0; frame < this.#used; frame++) {
-      if (egroups[frame] !== egroup) continue
-      this.#unlink(frame, hashOf(egroup, this.#refs[frame]!))
-      egroups[frame] = 0
-      this.#removed++
-    }
-  }
-
   #find(egroup: number, ref: number, hash: number): number {
     let frame = this.#heads[this.#headOf(hash)]!
     while (frame !== NONE && (this.#refs[frame] !== ref || this.#egroups[frame] !== egroup)) {
@@ -236,18 +221,13 @@ export class BlockCache {
     for (;;) {
       const fromSmall = this.#small.length >= this.#smallTarget || this.#main.length === 0
       const frame = fromSmall ? this.#small.pop() : this.#main.pop()
-      const egroup = this.#egroups[frame]!
-      if (egroup === 0) {
-        this.#removed--
-        return frame
-      }
       const hits = this.#hitCounts[frame]!
       if (hits > 0) {
         this.#hitCounts[frame] = fromSmall ? 0 : hits - 1
         this.#main.push(frame)
         continue
       }
-      const hash = hashOf(egroup, this.#refs[frame]!)
+      const hash = hashOf(this.#egroups[frame]!, this.#refs[frame]!)
       this.#unlink(frame, hash)
       if (fromSmall) this.#ghosts.add(hash)
       return frame

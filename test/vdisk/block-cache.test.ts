@@ -1,6 +1,6 @@
 /**
  * Guards: the cache answers with the bytes that were stored under the key, or not at all; it never keeps more than its
- * budget; a scan does not sweep out what is used; memory of removed egroups comes back.
+ * budget; a scan does not sweep out what is used.
  */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -34,7 +34,6 @@ const step = fc.oneof(
     }),
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('equals' as const), ...key }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('removeEgroup' as const), egroup: key.egroup }) },
 )
 
 describe('BlockCache', () => {
@@ -43,17 +42,12 @@ describe('BlockCache', () => {
       fc.property(fc.integer({ min: 0, max: 20 }), fc.array(step, { maxLength: 120 }), (capacity, steps) => {
         const cache = new BlockCache(capacity * BYTES_PER_BLOCK)
         expect(cache.capacity).toBe(capacity)
-        /** Every key that may be there: inserted, and not removed since. */
+        /** Every key that may be there. */
         const model = new Set<string>()
         const target = Buffer.alloc(BLOCK_BYTES + 20)
         let copies = 0
         for (const action of steps) {
           const { egroup } = action
-          if (action.kind === 'removeEgroup') {
-            cache.removeEgroup(egroup)
-            for (const name of model) if (name.startsWith(`${egroup}/`)) model.delete(name)
-            continue
-          }
           const { ref } = action
           const name = `${egroup}/${ref}`
           const content = contentOf(egroup, ref)
@@ -134,17 +128,6 @@ describe('BlockCache', () => {
     expect(holds(cache, 1, 1)).toBe(true)
     scan(1000)
     expect(holds(cache, 1, 1)).toBe(true)
-  })
-
-  it('gives the memory of removed egroups to other blocks', () => {
-    const cache = new BlockCache(100 * BYTES_PER_BLOCK)
-    for (let ref = 0; ref < 50; ref++) cache.insert(1, ref, contentOf(1, ref), 0)
-    for (let ref = 0; ref < 50; ref++) cache.insert(2, ref, contentOf(2, ref), 0)
-    cache.removeEgroup(1)
-    expect(cache.count).toBe(50)
-    for (let ref = 0; ref < 50; ref++) cache.insert(3, ref, contentOf(3, ref), 0)
-    expect(cache.count).toBe(100)
-    for (let ref = 0; ref < 50; ref++) if (!holds(cache, 2, ref)) expect.unreachable(`block ${ref} is gone`)
   })
 
   it('treats blocks without an egroup, and parts outside a block, as bugs', () => {
