@@ -209,6 +209,7 @@ export class Cvm implements StoragePort {
         batches: new BatchPool(),
         counters: this.counters,
         assertCanServe: () => membership.assertCanServe(),
+        streamOf: (egroup) => directory.streamOf(egroup),
         onHit: (egroup, ref) => this.reclaimGuard.note(egroup, ref),
         onFingerprints: (hi, lo, egroup, ref) => this.gossip.add(hi, lo, egroup, ref),
         observer: this.localiser,

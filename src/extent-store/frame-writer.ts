@@ -15,6 +15,9 @@ import {
   FRAME_VERSION,
   HEADER,
   HEADER_BYTES,
+  metaCodec,
+  metaKind,
+  metaStoredBytes,
   PAYLOAD_ALIGN,
   packMeta,
   RECORD,
@@ -176,6 +179,24 @@ export class FrameBuilder {
       slice.checksumLo,
     )
     return number
+  }
+
+  /** A slice that was added, as it is stored. Its bytes are the builder's own memory, valid until `reset` or the next add. */
+  storedSlice(relative: number): StoredSlice {
+    invariant(relative >= 0 && relative < this.#slots.count, 'the slice was added')
+    const at = relative * SLOT_BYTES
+    const { view } = this.#slots
+    const offset = view.getUint32(at + SLOT.payloadOffset, true)
+    const meta = view.getUint32(at + SLOT.meta, true)
+    return {
+      slot: view.getUint32(at + SLOT.slot, true),
+      codec: metaCodec(meta),
+      kind: metaKind(meta),
+      rawBytes: view.getUint32(at + SLOT.rawBytes, true),
+      checksumHi: view.getUint32(at + SLOT.checksumHi, true),
+      checksumLo: view.getUint32(at + SLOT.checksumLo, true),
+      bytes: this.#payload.subarray(offset, offset + metaStoredBytes(meta)),
+    }
   }
 
   /** Room for `bytes` more, and for the padding behind. */

@@ -42,6 +42,11 @@ export class Directory {
     return this.table.of(egroup)?.value
   }
 
+  /** Whose log the egroup is part of. */
+  streamOf(egroup: EgroupId): VDiskId | undefined {
+    return this.table.streamOf(egroup)
+  }
+
   /** Asks the catalog, for when the cached record turned out to be stale. */
   refresh(egroup: EgroupId): Promise<Versioned<EgroupRecord> | undefined> {
     return this.view.refresh(keys.egroup(egroup))

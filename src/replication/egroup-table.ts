@@ -6,7 +6,7 @@
  * Rows of removed records are used again. A record that does not fit (a field of a later version, more copies than four) is
  * kept as it is. Records are made anew for each look, so they must not be compared by identity.
  */
-import type { EgroupId, NodeId } from '../base/units.ts'
+import type { EgroupId, NodeId, VDiskId } from '../base/units.ts'
 import { type EgroupRecord, egroupOfKey, keys } from '../cluster/records.ts'
 import type { RecordEntries, Versioned } from '../cluster/records-view.ts'
 
@@ -69,6 +69,12 @@ export class EgroupTable implements RecordEntries<EgroupRecord> {
   of(egroup: EgroupId): Versioned<EgroupRecord> | undefined {
     const row = this.#find(egroup)
     return row < 0 ? this.#odd.get(egroup) : this.#at(row)
+  }
+
+  /** The stream of the egroup, without the rest of its record. */
+  streamOf(egroup: EgroupId): VDiskId | undefined {
+    const row = this.#find(egroup)
+    return row < 0 ? this.#odd.get(egroup)?.value.stream : this.#streams[row]
   }
 
   set(key: string, entry: Versioned<EgroupRecord>): void {

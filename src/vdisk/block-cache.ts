@@ -1,7 +1,8 @@
 /**
  * The unified cache: decompressed 4 KiB blocks, keyed by where they are stored (egroup, slot << 3 | block of the
  * slice). One block that many vDisks refer to (clones, duplicates) is kept once. A stored slot never changes its
- * bytes, so nothing is ever invalidated: what is not read any more goes as the policy has it.
+ * bytes, so nothing is ever invalidated: what is not read any more goes as the policy has it, and an entry whose block was
+ * overwritten is given the new one (`replace`).
  *
  * Memory. Blocks lie in frames of chunks of 4 MiB, which are allocated as they are first needed. Everything known
  * about a frame is in typed arrays, by its number: 23 to 24 bytes a block, no object, nothing for the garbage
@@ -33,6 +34,8 @@ const SMALL_SHARE = 0.1
 const GHOST_SHARE = 0.5
 const GHOST_WAYS = 8
 const HITS_MAX = 3
+/** Beside the hits of a frame: its block was replaced, and not read since. */
+const REPLACED = 4
 const TWO_32 = 0x1_0000_0000
 
 /** No frame: the end of a chain or of a queue. */
@@ -170,6 +173,12 @@ export class BlockCache {
     return true
   }
 
+  /** Whether the block is here, and not one that took another's place (`replace`) and was not read since. No hit. */
+  isReadHere(egroup: number, ref: number): boolean {
+    const frame = this.#find(egroup, ref, hashOf(egroup, ref))
+    return frame !== NONE && (this.#hitCounts[frame]! & REPLACED) === 0
+  }
+
   /**
    * Whether the block equals the 4 KiB of `source` at `sourceOffset`; `undefined` when it is not here. Counts for the
    * policy as a hit, not for `hits` and `misses`.
@@ -191,16 +200,35 @@ export class BlockCache {
     const hash = hashOf(egroup, ref)
     if (this.capacity === 0 || this.#find(egroup, ref, hash) !== NONE) return
     const frame = this.#used < this.capacity ? this.#used++ : this.#evict()
-    this.#egroups[frame] = egroup
-    this.#refs[frame] = ref
+    this.#link(frame, egroup, ref, hash)
     this.#hitCounts[frame] = 0
-    const head = this.#headOf(hash)
-    this.#chains[frame] = this.#heads[head]!
-    this.#heads[head] = frame
     if (this.#ghosts.take(hash)) this.#main.push(frame)
     else this.#small.push(frame)
-    const block = new Uint8Array(source.buffer, source.byteOffset + sourceOffset, BLOCK_BYTES)
-    this.#chunkOf(frame).set(block, offsetOf(frame))
+    this.#fill(frame, source, sourceOffset)
+  }
+
+  /**
+   * The block that was kept as (`egroup`, `ref`) is kept as (`newEgroup`, `newRef`) from now on, with the 4 KiB of `source`
+   * at `sourceOffset`: the same entry, with its place in its queue and its hits. Does nothing when it is not here, or the
+   * new one is.
+   */
+  replace(
+    egroup: number,
+    ref: number,
+    newEgroup: number,
+    newRef: number,
+    source: Uint8Array,
+    sourceOffset: number,
+  ): void {
+    invariant(newEgroup > 0, 'a stored block')
+    const hash = hashOf(egroup, ref)
+    const frame = this.#find(egroup, ref, hash)
+    const newHash = hashOf(newEgroup, newRef)
+    if (frame === NONE || this.#find(newEgroup, newRef, newHash) !== NONE) return
+    this.#unlink(frame, hash)
+    this.#link(frame, newEgroup, newRef, newHash)
+    this.#hitCounts[frame] = this.#hitCounts[frame]! | REPLACED
+    this.#fill(frame, source, sourceOffset)
   }
 
   #find(egroup: number, ref: number, hash: number): number {
@@ -212,8 +240,8 @@ export class BlockCache {
   }
 
   #countHit(frame: number): void {
-    const hits = this.#hitCounts[frame]!
-    if (hits < HITS_MAX) this.#hitCounts[frame] = hits + 1
+    const hits = this.#hitCounts[frame]! & ~REPLACED
+    this.#hitCounts[frame] = Math.min(HITS_MAX, hits + 1)
   }
 
   /** Frees one frame, which is then in no queue and no chain. The cache must be full. */
@@ -221,9 +249,10 @@ export class BlockCache {
     for (;;) {
       const fromSmall = this.#small.length >= this.#smallTarget || this.#main.length === 0
       const frame = fromSmall ? this.#small.pop() : this.#main.pop()
-      const hits = this.#hitCounts[frame]!
+      const count = this.#hitCounts[frame]!
+      const hits = count & ~REPLACED
       if (hits > 0) {
-        this.#hitCounts[frame] = fromSmall ? 0 : hits - 1
+        this.#hitCounts[frame] = (count & REPLACED) | (fromSmall ? 0 : hits - 1)
         this.#main.push(frame)
         continue
       }
@@ -232,6 +261,20 @@ export class BlockCache {
       if (fromSmall) this.#ghosts.add(hash)
       return frame
     }
+  }
+
+  /** Gives a frame, which is in no chain, its key. */
+  #link(frame: number, egroup: number, ref: number, hash: number): void {
+    this.#egroups[frame] = egroup
+    this.#refs[frame] = ref
+    const head = this.#headOf(hash)
+    this.#chains[frame] = this.#heads[head]!
+    this.#heads[head] = frame
+  }
+
+  #fill(frame: number, source: Uint8Array, sourceOffset: number): void {
+    const block = new Uint8Array(source.buffer, source.byteOffset + sourceOffset, BLOCK_BYTES)
+    this.#chunkOf(frame).set(block, offsetOf(frame))
   }
 
   /** Takes a frame out of its chain. */

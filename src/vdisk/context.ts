@@ -52,6 +52,8 @@ export interface VDiskServices {
   readonly counters: IoCounters
   /** Throws `LEASE_EXPIRED` when this CVM may not serve. */
   readonly assertCanServe: () => void
+  /** Whose log an egroup is part of. */
+  readonly streamOf: (egroup: number) => number | undefined
   readonly onHit: (egroup: number, ref: number) => void
   /** New fingerprints that are durable now, for the peers' indexes. */
   readonly onFingerprints: (hi: number, lo: number, egroup: number, ref: number) => void

@@ -26,6 +26,7 @@ import { CommitQueue } from './commit-queue.ts'
 import type { VDiskServices } from './context.ts'
 import { VDiskCounters } from './counters.ts'
 import { loadPageWords } from './load-page.ts'
+import { cacheOverwritten, type OverwrittenDeps } from './overwritten.ts'
 import { PageMap } from './page-map.ts'
 import { type KeepSlices, Prefetcher } from './prefetcher.ts'
 import { putSize } from './put-size.ts'
@@ -63,6 +64,7 @@ export class OwnedVDisk {
   readonly guard: OwnerGuard
   private record: VDiskRecord
   private readonly services: VDiskServices
+  private readonly overwritten: OverwrittenDeps
   private readonly queue: CommitQueue
   private readonly prefetcher: Prefetcher
   private readonly reads: ReadPath
@@ -89,6 +91,8 @@ export class OwnedVDisk {
     this.counters = new VDiskCounters(services.counters)
     const loader = (ref: { egroup: number; slot: number }) => loadPageWords(services.reader, ref)
     this.map = new PageMap(root.root, root.levels, root.mappedBlocks, loader, services.pages)
+    const { cache, streamOf } = services
+    this.overwritten = { cache, map: this.map, vdisk: this.id, streamOf }
     this.queue = new CommitQueue(
       {
         stream,
@@ -356,9 +360,10 @@ export class OwnedVDisk {
     for (let i = 0; i < batch.starts.length; i++) {
       const egroup = egroups[i]!
       if (egroup === HOLE) this.map.setRun(starts[i]!, counts[i]!, 0, 0)
-      else if (egroup === OWN_EGROUP)
+      else if (egroup === OWN_EGROUP) {
+        cacheOverwritten(this.overwritten, batch, placement, starts[i]!, counts[i]!, refs[i]!)
         this.map.setRun(starts[i]!, counts[i]!, placement.egroup, refs[i]! + base)
-      else this.map.setRun(starts[i]!, counts[i]!, egroup, refs[i]!)
+      } else this.map.setRun(starts[i]!, counts[i]!, egroup, refs[i]!)
     }
     const his = batch.fingerprintHi.values
     const los = batch.fingerprintLo.values

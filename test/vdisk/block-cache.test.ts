@@ -1,6 +1,6 @@
 /**
  * Guards: the cache answers with the bytes that were stored under the key, or not at all; it never keeps more than its
- * budget; a scan does not sweep out what is used.
+ * budget; a scan does not sweep out what is used; what is overwritten keeps its place.
  */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -14,6 +14,10 @@ function contentOf(egroup: number, ref: number): Buffer {
   const block = Buffer.alloc(BLOCK_BYTES, `${egroup}/${ref} `)
   block.writeUInt32LE(egroup * 1000 + ref, BLOCK_BYTES - 4)
   return block
+}
+
+function has(cache: BlockCache, egroup: number, ref: number): boolean {
+  return cache.equals(egroup, ref, contentOf(egroup, ref), 0) !== undefined
 }
 
 function holds(cache: BlockCache, egroup: number, ref: number): boolean {
@@ -34,6 +38,16 @@ const step = fc.oneof(
     }),
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('equals' as const), ...key }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant('replace' as const),
+      ...key,
+      newEgroup: key.egroup,
+      newRef: key.ref,
+      offset: fc.nat(9),
+    }),
+  },
 )
 
 describe('BlockCache', () => {
@@ -42,7 +56,7 @@ describe('BlockCache', () => {
       fc.property(fc.integer({ min: 0, max: 20 }), fc.array(step, { maxLength: 120 }), (capacity, steps) => {
         const cache = new BlockCache(capacity * BYTES_PER_BLOCK)
         expect(cache.capacity).toBe(capacity)
-        /** Every key that may be there. */
+        /** Every key that may be there: inserted, and not removed since. */
         const model = new Set<string>()
         const target = Buffer.alloc(BLOCK_BYTES + 20)
         let copies = 0
@@ -56,6 +70,17 @@ describe('BlockCache', () => {
             cache.insert(egroup, ref, source, action.offset)
             model.add(name)
             if (capacity > 0) expect(cache.equals(egroup, ref, content, 0)).toBe(true)
+          } else if (action.kind === 'replace') {
+            const { newEgroup, newRef } = action
+            const [had, hasNew] = [has(cache, egroup, ref), has(cache, newEgroup, newRef)]
+            const source = Buffer.concat([Buffer.alloc(action.offset, 1), contentOf(newEgroup, newRef)])
+            cache.replace(egroup, ref, newEgroup, newRef, source, action.offset)
+            const isReplaced = had && !hasNew
+            if (isReplaced) model.add(`${newEgroup}/${newRef}`)
+            expect(cache.isReadHere(newEgroup, newRef)).toBe(hasNew)
+            expect(has(cache, newEgroup, newRef)).toBe(had || hasNew)
+            expect(cache.isReadHere(newEgroup, newRef)).toBe(had || hasNew)
+            expect(has(cache, egroup, ref)).toBe(had && (!isReplaced || name === `${newEgroup}/${newRef}`))
           } else if (action.kind === 'equals') {
             const answer = cache.equals(egroup, ref, content, 0)
             expect([true, undefined]).toContain(answer)
@@ -128,6 +153,18 @@ describe('BlockCache', () => {
     expect(holds(cache, 1, 1)).toBe(true)
     scan(1000)
     expect(holds(cache, 1, 1)).toBe(true)
+  })
+
+  it('gives an overwritten block the place and the hits of what it was', () => {
+    const cache = new BlockCache(100 * BYTES_PER_BLOCK)
+    for (let ref = 0; ref < 100; ref++) cache.insert(1, ref, contentOf(1, ref), 0)
+    expect(holds(cache, 1, 0)).toBe(true)
+    cache.replace(1, 0, 2, 0, contentOf(2, 0), 0)
+    cache.replace(1, 1, 2, 1, contentOf(2, 1), 0)
+    expect(cache.count).toBe(100)
+    // The one that was hit goes round once more, the other is the first to go.
+    cache.insert(3, 0, contentOf(3, 0), 0)
+    expect([has(cache, 2, 0), has(cache, 2, 1)]).toEqual([true, false])
   })
 
   it('treats blocks without an egroup, and parts outside a block, as bugs', () => {

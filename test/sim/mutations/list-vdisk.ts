@@ -34,6 +34,14 @@ export const VDISK_MUTATIONS: readonly Mutation[] = [
     replace: 'cache.insert(egroup, (slot << 3) | sub, raw, 0)',
   },
   {
+    name: 'cache-keeps-wrong-block-of-write',
+    breaks:
+      'the cache holds the bytes of its key: every block of a slice that overwrites cached ones is kept as the first',
+    file: 'vdisk/overwritten.ts',
+    find: '(own & 7) * BLOCK_BYTES',
+    replace: '0',
+  },
+  {
     name: 'cache-key-without-egroup',
     breaks: 'the cache holds the bytes of its key: slots of different egroups are taken for each other',
     file: 'vdisk/block-cache.ts',
