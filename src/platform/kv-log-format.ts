@@ -36,6 +36,7 @@
  *     2  u32   bytes of the value; 2^32 − 1: the key is removed
  *     6  key in UTF-8, then value
  */
+import { isZero } from '../base/bytes.ts'
 import { HitherError } from '../base/errors.ts'
 import { SECTOR_BYTES } from '../base/units.ts'
 import { crc32c } from './crc32c.ts'
@@ -89,7 +90,7 @@ export function decodeHeader(sector: Uint8Array): Header | 'blank' | 'foreign' |
   const view = viewOf(sector)
   if (!MAGIC.every((byte, index) => sector[index] === byte)) return 'foreign'
   if (crc32c(sector, 0, 28) !== view.getUint32(28, true)) return 'bad'
-  if (!isZero(sector, HEADER_BYTES, SECTOR_BYTES)) return 'bad'
+  if (!isZero(sector, HEADER_BYTES, SECTOR_BYTES - HEADER_BYTES)) return 'bad'
   const version = view.getUint32(8, true)
   if (version !== VERSION) {
     throw new HitherError('FORMAT_UNKNOWN', `table format ${version} is newer than this version of hither`)
@@ -138,7 +139,7 @@ export interface BatchSector {
 export function decodeSector(bytes: Uint8Array, at: number, life: AreaLife): BatchSector | 'blank' | 'other' {
   const view = viewOf(bytes)
   if (view.getUint32(at + 4, true) !== life.generation || view.getUint32(at + 8, true) !== life.basis) {
-    return isZero(bytes, at, at + SECTOR_BYTES) ? 'blank' : 'other'
+    return isZero(bytes, at, SECTOR_BYTES) ? 'blank' : 'other'
   }
   if (view.getUint32(at, true) !== crc32c(bytes, at + 4, at + SECTOR_BYTES)) return 'other'
   return {
@@ -209,11 +210,6 @@ export function decodeRecords(payload: Uint8Array): Change[] | undefined {
     at = end
   }
   return changes
-}
-
-function isZero(bytes: Uint8Array, start: number, end: number): boolean {
-  for (let at = start; at < end; at++) if (bytes[at] !== 0) return false
-  return true
 }
 
 function viewOf(bytes: Uint8Array): DataView {

@@ -2,6 +2,7 @@
  * Finding the live area of a KvLog, or making one in a blank region. What each combination of headers means, and why,
  * is in the head comment of kv-log.ts.
  */
+import { isZero } from '../base/bytes.ts'
 import { HitherError } from '../base/errors.ts'
 import { MiB, SECTOR_BYTES } from '../base/units.ts'
 import { decodeHeader, encodeHeader, HEADER_SLOT_BYTES, type Header, isBatchSector } from './kv-log-format.ts'
@@ -68,6 +69,7 @@ async function format(device: BlockDevice, region: Region, blank: boolean): Prom
   for (let offset = start; offset < end; offset += window.length) {
     const bytes = window.subarray(0, Math.min(window.length, end - offset))
     await device.read(offset, bytes)
+    if (isZero(bytes, 0, bytes.length)) continue
     for (let at = 0; at < bytes.length; at += SECTOR_BYTES) {
       if (isBatchSector(bytes, at))
         throw corrupt(device, region, 'its headers are gone, but entries are there')

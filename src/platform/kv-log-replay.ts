@@ -14,6 +14,7 @@
  *
  * What cannot be told from a torn write is a sector of the very last batch that has turned to zeros.
  */
+import { isZero } from '../base/bytes.ts'
 import { HitherError } from '../base/errors.ts'
 import { MiB, SECTOR_BYTES } from '../base/units.ts'
 import {
@@ -53,7 +54,8 @@ export async function replayArea(
   for (let start = 0; start < areaBytes && !replay.isOver; start += window.length) {
     const bytes = window.subarray(0, Math.min(window.length, areaBytes - start))
     await device.read(offset + start, bytes)
-    for (let at = 0; at < bytes.length; at += SECTOR_BYTES) replay.take(bytes, at)
+    if (replay.hasEnded && isZero(bytes, 0, bytes.length)) replay.skip(bytes.length / SECTOR_BYTES)
+    else for (let at = 0; at < bytes.length; at += SECTOR_BYTES) replay.take(bytes, at)
   }
   return replay.end()
 }
@@ -71,7 +73,7 @@ class Replay {
   /** Payload of the batch being taken, and whether a sector of it is missing. */
   #payload: Uint8Array | undefined
   #torn = false
-  /** The end was reached after so many sectors: from here on only a later batch matters. */
+  /** The end was reached after so many sectors. */
   #endedAt: number | undefined
 
   constructor(
@@ -88,9 +90,19 @@ class Replay {
     this.#apply = apply
   }
 
+  /** From here on only a later batch matters. */
+  get hasEnded(): boolean {
+    return this.#endedAt !== undefined
+  }
+
   /** Nothing that is still to come can matter. */
   get isOver(): boolean {
     return this.#endedAt !== undefined && this.#taken > this.#endedAt + this.#batchSectorsMax
+  }
+
+  /** Instead of taking so many sectors of zeros. It has ended. */
+  skip(sectors: number): void {
+    this.#taken += sectors
   }
 
   take(bytes: Uint8Array, at: number): void {

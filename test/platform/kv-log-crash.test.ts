@@ -8,9 +8,10 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { codeOf } from '../../src/base/errors.ts'
-import { KiB, MiB } from '../../src/base/units.ts'
+import { KiB, MiB, SECTOR_BYTES } from '../../src/base/units.ts'
 import { CrashDevice } from '../../src/platform/faults/crash-device.ts'
 import { type Change, KvLog } from '../../src/platform/kv-log.ts'
+import { batchSectors, recordBytes } from '../../src/platform/kv-log-format.ts'
 import type { MemoryDevice } from '../../src/platform/real/memory-device.ts'
 import { seededRandom } from '../../src/platform/real/random.ts'
 import type { BlockDevice } from '../../src/platform/types.ts'
@@ -184,6 +185,18 @@ describe('KvLog after damage', () => {
     expect(lostLast).toBe(1)
   })
 
+  it('of a commit of some MiB turned to zeros, with another behind it: DEVICE_CORRUPT', async () => {
+    const range = { offset: 0, length: 64 * MiB }
+    const medium = memoryDevice(range.length)
+    const log = await KvLog.open(medium, range)
+    const head = await written(log, 'small', 100)
+    const large = await written(log, 'large', 4 * MiB)
+    await written(log, 'last', 100)
+    const area = HEADERS_BYTES
+    await medium.write(area + head, new Uint8Array(large))
+    expect(await codeOfFailure(KvLog.open(medium, range))).toBe('DEVICE_CORRUPT')
+  })
+
   it.each([0, 1])('of the header of area %i, or of both: never the older state', async (slot) => {
     for (const damage of [new Uint8Array(512), new Uint8Array(512).fill(0xa5)]) {
       const { medium } = await build()
@@ -227,6 +240,13 @@ describe('KvLog after damage', () => {
     expect(Object.keys(contents(await KvLog.open(medium, RANGE)))).toEqual(['a'])
   })
 })
+
+/** Commits a value of so many bytes. Returns the bytes of the area that it takes. */
+async function written(log: KvLog, key: string, bytes: number): Promise<number> {
+  const changes = [change(key, bytes)]
+  await log.commit(changes)
+  return batchSectors(recordBytes(key, changes[0]!.value)) * SECTOR_BYTES
+}
 
 /**
  * Opens the table, which must be in one of the `possible` states, and commits the steps until the power goes off.

@@ -116,6 +116,22 @@ describe('LogCatalog', () => {
     expect(heard).toBe(0)
   })
 
+  it('does not look through a device that is new', async () => {
+    const read = async (isNew: boolean): Promise<number> => {
+      const device = memoryDevice(512 * MiB)
+      const readHere = device.read.bind(device)
+      let bytes = 0
+      device.read = (offset, target) => {
+        bytes += target.length
+        return readHere(offset, target)
+      }
+      await (await LogCatalog.open(device, clock, isNew)).close()
+      return bytes
+    }
+    expect(await read(false)).toBeGreaterThan(512 * MiB)
+    expect(await read(true)).toBeLessThan(64 * MiB)
+  })
+
   it('tells a damaged device as CATALOG_CORRUPT', async () => {
     const medium = memoryDevice()
     const catalog = await LogCatalog.open(medium, clock)

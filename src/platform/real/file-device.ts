@@ -58,6 +58,7 @@ interface Medium {
   readonly size: number
   readonly sectorSize: number
   readonly isSparse: boolean
+  readonly isNew: boolean
 }
 
 /** Carries one durable write at a time. */
@@ -74,6 +75,8 @@ export class FileDevice implements BlockDevice {
   readonly size: number
   readonly sectorSize: number
   readonly isSparse: boolean
+  /** This call of `open` made it: nothing was ever written to it. */
+  readonly isNew: boolean
   readonly #fd: number
   /** For durable writes in one call, none where that is of no use; and those of them that no write uses now. */
   readonly #durable: readonly DurablePath[]
@@ -114,6 +117,7 @@ export class FileDevice implements BlockDevice {
     this.size = medium.size
     this.sectorSize = medium.sectorSize
     this.isSparse = medium.isSparse
+    this.isNew = medium.isNew
   }
 
   /**
@@ -347,18 +351,18 @@ async function openMedium(path: string, options: FileDeviceOptions): Promise<Med
       fd = await openFd(path, constants.O_RDWR | constants.O_EXCL)
       const { size, sectorSize } = await blockDeviceGeometry(path, stat.rdev)
       checkSize(path, options.size, size)
-      return { fd, size, sectorSize, isSparse: false }
+      return { fd, size, sectorSize, isSparse: false, isNew: false }
     }
     if (!stat.isFile()) throw new HitherError('BAD_LOCATION', `${path} is neither a file nor a block device`)
     if (stat.size > 0 || !options.create) {
       checkSize(path, options.size, stat.size)
-      return { fd, size: stat.size, sectorSize: SECTOR_BYTES, isSparse: true }
+      return { fd, size: stat.size, sectorSize: SECTOR_BYTES, isSparse: true, isNew: false }
     }
     if (!options.size) throw new HitherError('BAD_SETTING', `give a size to create the device file ${path}`)
     await truncateFd(fd, options.size)
     await syncFd(fd)
     await syncFolder(dirname(path))
-    return { fd, size: options.size, sectorSize: SECTOR_BYTES, isSparse: true }
+    return { fd, size: options.size, sectorSize: SECTOR_BYTES, isSparse: true, isNew: true }
   } catch (error) {
     await closeFd(fd).catch(() => undefined)
     throw error instanceof HitherError ? error : openFailure(path, options, error as NodeJS.ErrnoException)

@@ -85,12 +85,14 @@ export class LogCatalog implements Catalog {
 
   /**
    * Opens the catalog on `device`, which is the catalog's alone until `close`; makes it when the device is blank.
+   * @param isNew nothing was ever written to the device, so it is not looked through first
+   *
    * Rejects with `CATALOG_CORRUPT`, `FORMAT_UNKNOWN`, or the device's own error.
    */
-  static async open(device: BlockDevice, clock: Clock): Promise<LogCatalog> {
+  static async open(device: BlockDevice, clock: Clock, isNew = false): Promise<LogCatalog> {
     const range = { offset: 0, length: alignDown(device.size, SECTOR_BYTES) }
     try {
-      return new LogCatalog(await KvLog.open(device, range), clock)
+      return new LogCatalog(await KvLog.open(device, range, { blank: isNew }), clock)
     } catch (error) {
       if (codeOf(error) !== 'DEVICE_CORRUPT') throw error
       const reason = (error as HitherError).message
