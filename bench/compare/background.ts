@@ -183,7 +183,7 @@ async function rebuiltEvent(
 /** Bytes a second. @param isFresh the file grows; else it has been written before */
 async function appendRate(isFresh: boolean, context: BenchContext): Promise<number> {
   await using folder = await scratchFolder(context.dir)
-  const store = await AppendStore.open(folder.path, isFresh ? FRESH_BYTES_MAX : 128 * MiB, isFresh)
+  const store = await AppendStore.open(folder.path, isFresh ? FRESH_BYTES_MAX : 128 * MiB, { isFresh })
   const source = new DataSource('random')
   const bytes = MiB
   const { operations, seconds: took } = await drive(() => store.put(0, source.take(bytes)), {

@@ -101,29 +101,43 @@ export async function levelStore(folder: string): Promise<BlockStore> {
 }
 
 /**
- * The limit of the disk, for writes only: all that waits is appended to a file, which was written before, with one `writev`
- * and one `fdatasync`.
+ * The limit of the disk, for writes only: all that waits is appended to one file, or to two at the same time as RF2 does, with
+ * one `writev` and one `fdatasync` each.
  */
 export class AppendStore implements BlockStore {
-  readonly name = 'append + fdatasync'
-  readonly #file: FileHandle
+  readonly name: string
+  readonly copies: number
+  readonly #files: readonly FileHandle[]
   readonly #size: number
   #at = 0
   #waiting: Array<{ block: Uint8Array; resolve(): void; reject(error: unknown): void }> = []
   #running = false
 
-  private constructor(file: FileHandle, size: number) {
-    this.#file = file
+  private constructor(files: readonly FileHandle[], size: number) {
+    this.copies = files.length
+    this.name = `append + fdatasync${files.length > 1 ? `, ${files.length} files` : ''}`
+    this.#files = files
     this.#size = size
   }
 
-  /** @param isFresh its space is not written beforehand: each append has the file system allocate */
-  static async open(folder: string, size: number, isFresh = false): Promise<AppendStore> {
-    const file = await open(join(folder, 'append'), 'w+')
+  /**
+   * @param size of each file
+   * @param isFresh its space is not written beforehand: each append has the file system allocate
+   */
+  static async open(
+    folder: string,
+    size: number,
+    { copies = 1, isFresh = false }: { readonly copies?: number; readonly isFresh?: boolean } = {},
+  ): Promise<AppendStore> {
     const piece = new Uint8Array(2 ** 20).fill(1)
-    for (let at = 0; at < size && !isFresh; at += piece.length) await file.write(piece, 0, piece.length, at)
-    await file.datasync()
-    return new AppendStore(file, size)
+    const files: FileHandle[] = []
+    for (let copy = 1; copy <= copies; copy++) {
+      const file = await open(join(folder, `append-${copies}-${copy}`), 'w+')
+      for (let at = 0; at < size && !isFresh; at += piece.length) await file.write(piece, 0, piece.length, at)
+      await file.datasync()
+      files.push(file)
+    }
+    return new AppendStore(files, size)
   }
 
   put(_offset: number, block: Uint8Array): Promise<void> {
@@ -139,8 +153,8 @@ export class AppendStore implements BlockStore {
     return Promise.reject(new Error('a log alone cannot find anything'))
   }
 
-  close(): Promise<void> {
-    return this.#file.close()
+  close(): Promise<unknown> {
+    return Promise.all(this.#files.map((file) => file.close()))
   }
 
   async #run(): Promise<void> {
@@ -151,8 +165,7 @@ export class AppendStore implements BlockStore {
       const bytes = parts.reduce((sum, part) => sum + part.length, 0)
       if (this.#at + bytes > this.#size) this.#at = 0
       try {
-        await this.#file.writev(parts, this.#at)
-        await this.#file.datasync()
+        await Promise.all(this.#files.map((file) => appendTo(file, parts, this.#at)))
         this.#at += bytes
         for (const { resolve } of group) resolve()
       } catch (error) {
@@ -161,6 +174,11 @@ export class AppendStore implements BlockStore {
     }
     this.#running = false
   }
+}
+
+async function appendTo(file: FileHandle, parts: readonly Uint8Array[], at: number): Promise<void> {
+  await file.writev(parts, at)
+  await file.datasync()
 }
 
 function must(value: Uint8Array | undefined): Uint8Array {

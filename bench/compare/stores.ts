@@ -56,7 +56,10 @@ export const storesGroup: CheckGroup = {
         hitherStore('hither RF2', await two.disk(job.name, DISK_BYTES)),
       ]
       const stores = [...disks, lmdbStore(place.path), await levelStore(place.path)]
-      if (job.kind === 'write') stores.push(await AppendStore.open(place.path, APPEND_FILE_BYTES))
+      if (job.kind === 'write') {
+        for (const copies of [1, 2])
+          stores.push(await AppendStore.open(place.path, APPEND_FILE_BYTES, { copies }))
+      }
       results.push(...(await compare(job, stores, context)))
       for (const store of stores) await store.close()
     }
@@ -76,18 +79,36 @@ async function compare(
   const turns = await takeTurns(contenders, rounds, context.signal, (what) =>
     context.progress.now(`compare stores, ${job.name}, ${what}`),
   )
+  const limits = stores.filter((store) => store instanceof AppendStore)
   const results: CheckResult[] = []
-  for (const ours of ['hither RF1', 'hither RF2']) {
+  for (const [ours, copies] of [
+    ['hither RF1', 1],
+    ['hither RF2', 2],
+  ] as const) {
+    const what = `${job.name.replaceAll('-', ' ')}${job.kind === 'write' ? ', durable' : ', cached'}, ${ours}: per second`
+    const id = `7-${job.name}-rf${copies}`
+    const ratioTo = ({ name }: BlockStore): number => ratioOf(turns, ours, name, 'rate')
+    const ownLimit = limits.find((limit) => limit.copies === copies)
     for (const store of stores) {
-      if (store.name.startsWith('hither')) continue
-      const isLimit = store instanceof AppendStore
+      if (store.name.startsWith('hither') || store instanceof AppendStore) continue
+      const note =
+        ownLimit &&
+        `appends of as many copies: ${ratioOf(turns, ownLimit.name, store.name, 'rate').toPrecision(2)}`
       results.push({
-        id: `7-${job.name}-${ours.slice(-3).toLowerCase()}-${isLimit ? 'append' : store.name}`,
-        what: `${job.name.replaceAll('-', ' ')}${job.kind === 'write' ? ', durable' : ', cached'}, ${ours}: per second`,
-        against: store.name,
+        ...{ id: `${id}-${store.name}`, what, against: store.name, better: 'more', goal: job.goal },
+        ...(note === undefined ? {} : { note }),
+        ratio: ratioTo(store),
+      })
+    }
+    for (const limit of limits) {
+      if (limit.copies > copies) continue
+      const suffix = limit.copies > 1 ? `append-${limit.copies}` : 'append'
+      results.push({
+        id: `${id}-${suffix}`,
+        what,
+        against: limit.name,
         better: 'more',
-        ...(isLimit ? {} : { goal: job.goal }),
-        ratio: ratioOf(turns, ours, store.name, 'rate'),
+        ratio: ratioTo(limit),
       })
     }
   }
