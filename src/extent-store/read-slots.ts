@@ -10,7 +10,7 @@ import type { Copy } from './copy.ts'
 import { metaCodec, metaKind } from './frame-format.ts'
 import { copyWithIndex } from './load-index.ts'
 import type { Placement } from './placement.ts'
-import { readBuffer } from './read-buffers.ts'
+import { copyOf, isSparse, readBuffer, runMemory } from './read-buffers.ts'
 import type { SlotIndex } from './slot-index.ts'
 import type { StoreContext } from './store-context.ts'
 import type { SliceRead } from './types.ts'
@@ -120,19 +120,25 @@ function readRun(
 ): Promise<void> {
   const start = index.offset(wanted[first]!.row)
   let end = start
+  let wantedBytes = 0
   for (let i = first; i < next; i++) {
     const { row } = wanted[i]!
+    wantedBytes += index.storedBytes(row)
     end = Math.max(end, index.offset(row) + index.storedBytes(row))
   }
-  const buffer = readBuffer(end - start)
+  const sparse = isSparse(end - start, wantedBytes)
+  const buffer = sparse ? runMemory.take(end - start) : readBuffer(end - start)
   const answer = (failed: boolean): void => {
     for (let i = first; i < next; i++) {
       const { at, row } = wanted[i]!
-      answers[at] = sliceAt(index, row, buffer, index.offset(row) - start, failed)
+      answers[at] = sliceAt(index, row, buffer, index.offset(row) - start, failed, sparse)
     }
   }
   return copy.device.read(placement, start, buffer).then(
-    () => answer(false),
+    () => {
+      answer(false)
+      runMemory.giveBack(buffer)
+    },
     (error: unknown) => {
       // A CVM that dies while it reads knows nothing about the copy.
       if (codeOf(error) === 'CVM_DOWN') throw error
@@ -141,13 +147,17 @@ function readRun(
   )
 }
 
-/** The slice of a row, whose bytes are in `buffer` from `from`, if they are what they should be. */
+/**
+ * The slice of a row, whose bytes are in `buffer` from `from`, if they are what they should be.
+ * @param copied the slice is not to share `buffer`
+ */
 function sliceAt(
   index: SlotIndex,
   row: number,
   buffer: Uint8Array,
   from: number,
   failed: boolean,
+  copied: boolean,
 ): SliceRead {
   const storedBytes = index.storedBytes(row)
   const slot = index.slot(row)
@@ -166,7 +176,7 @@ function sliceAt(
       rawBytes: index.rawBytes(row),
       checksumHi,
       checksumLo,
-      bytes: buffer.subarray(from, from + storedBytes),
+      bytes: copied ? copyOf(buffer, from, storedBytes) : buffer.subarray(from, from + storedBytes),
     },
   }
 }

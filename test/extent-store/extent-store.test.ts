@@ -91,6 +91,23 @@ describe('append and read', () => {
     expect(reads).toBe(1)
   })
 
+  test('what was read of scattered slots stays as it was while others are read', async () => {
+    const store = await openStore(memoryDevice())
+    const writer = await fill(
+      store,
+      5,
+      Array.from({ length: 8 }, () => [1, 2, 1, 2, 1, 2, 1, 2]),
+    )
+    const scattered = (first: number): number[] => allSlots(writer).filter((slot) => slot % 5 === first)
+    const [one, two, three] = await Promise.all(
+      [0, 1, 2].map((first) => store.readSlots(5, scattered(first))),
+    )
+    const later = await store.readSlots(5, scattered(3))
+    for (const read of [...one!, ...two!, ...three!, ...later]) expect(isRight(5, read)).toBe(true)
+    const buffers = new Set(one!.map((read) => read.status === 'ok' && read.slice.bytes.buffer.byteLength))
+    expect([...buffers]).toEqual([64 * KiB])
+  })
+
   test('appends out of place are refused, and change nothing', async () => {
     const store = await openStore(memoryDevice())
     const writer = await fill(store, 5, FRAMES)
