@@ -137,7 +137,7 @@ function readRun(
   return copy.device.read(placement, start, buffer).then(
     () => {
       answer(false)
-      runMemory.giveBack(buffer)
+      if (sparse) runMemory.giveBack(buffer)
     },
     (error: unknown) => {
       // A CVM that dies while it reads knows nothing about the copy.
