@@ -34,7 +34,7 @@ const SMALL_SHARE = 0.1
 const GHOST_SHARE = 0.5
 const GHOST_WAYS = 8
 const HITS_MAX = 3
-/** Beside the hits of a frame: its block was replaced, and not read since. */
+/** Beside the hits of a frame: its block took another's place, and had no hit since. */
 const REPLACED = 4
 const TWO_32 = 0x1_0000_0000
 
@@ -173,7 +173,7 @@ export class BlockCache {
     return true
   }
 
-  /** Whether the block is here, and not one that took another's place (`replace`) and was not read since. No hit. */
+  /** Whether the block is here, and not one that took another's place (`replace`) and had no hit since. Counts as none. */
   isReadHere(egroup: number, ref: number): boolean {
     const frame = this.#find(egroup, ref, hashOf(egroup, ref))
     return frame !== NONE && (this.#hitCounts[frame]! & REPLACED) === 0
@@ -199,7 +199,7 @@ export class BlockCache {
     )
     const hash = hashOf(egroup, ref)
     if (this.capacity === 0 || this.#find(egroup, ref, hash) !== NONE) return
-    const frame = this.#used < this.capacity ? this.#used++ : this.#evict()
+    const frame = this.#used < this.capacity ? this.#takeUnused() : this.#evict()
     this.#link(frame, egroup, ref, hash)
     this.#hitCounts[frame] = 0
     if (this.#ghosts.take(hash)) this.#main.push(frame)
@@ -220,7 +220,10 @@ export class BlockCache {
     source: Uint8Array,
     sourceOffset: number,
   ): void {
-    invariant(newEgroup > 0, 'a stored block')
+    invariant(
+      newEgroup > 0 && sourceOffset >= 0 && sourceOffset + BLOCK_BYTES <= source.length,
+      'a whole stored block',
+    )
     const hash = hashOf(egroup, ref)
     const frame = this.#find(egroup, ref, hash)
     const newHash = hashOf(newEgroup, newRef)
@@ -242,6 +245,12 @@ export class BlockCache {
   #countHit(frame: number): void {
     const hits = this.#hitCounts[frame]! & ~REPLACED
     this.#hitCounts[frame] = Math.min(HITS_MAX, hits + 1)
+  }
+
+  /** A frame that was never used. Throws, and takes none, when there is no memory for its chunk. */
+  #takeUnused(): number {
+    this.#chunkOf(this.#used)
+    return this.#used++
   }
 
   /** Frees one frame, which is then in no queue and no chain. The cache must be full. */

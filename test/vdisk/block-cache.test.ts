@@ -3,7 +3,7 @@
  * budget; a scan does not sweep out what is used; what is overwritten keeps its place.
  */
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { BLOCK_BYTES } from '../../src/base/units.ts'
 import { BlockCache } from '../../src/vdisk/block-cache.ts'
 
@@ -167,11 +167,35 @@ describe('BlockCache', () => {
     expect([has(cache, 2, 0), has(cache, 2, 1)]).toEqual([true, false])
   })
 
+  it('keeps nothing of a block for which there is no memory', () => {
+    const cache = new BlockCache(10 * BYTES_PER_BLOCK)
+    const block = contentOf(1, 1)
+    const Memory = Uint8Array
+    vi.stubGlobal(
+      'Uint8Array',
+      new Proxy(Memory, {
+        construct(target, args) {
+          if (args[0] === 10 * BLOCK_BYTES) throw new RangeError('Array buffer allocation failed')
+          return Reflect.construct(target, args)
+        },
+      }),
+    )
+    try {
+      expect(() => cache.insert(1, 1, block, 0)).toThrow('allocation failed')
+    } finally {
+      vi.unstubAllGlobals()
+    }
+    cache.insert(1, 2, contentOf(1, 2), 0)
+    expect(cache.count).toBe(1)
+    expect([has(cache, 1, 1), holds(cache, 1, 2)]).toEqual([false, true])
+  })
+
   it('treats blocks without an egroup, and parts outside a block, as bugs', () => {
     const cache = new BlockCache(10 * BYTES_PER_BLOCK)
     expect(() => cache.insert(0, 1, Buffer.alloc(BLOCK_BYTES), 0)).toThrow('whole stored block')
     expect(() => cache.insert(1, 1, Buffer.alloc(BLOCK_BYTES), 1)).toThrow('whole stored block')
     cache.insert(1, 1, Buffer.alloc(BLOCK_BYTES), 0)
+    expect(() => cache.replace(1, 1, 2, 1, Buffer.alloc(BLOCK_BYTES), 1)).toThrow('whole stored block')
     expect(() => cache.copyTo(1, 1, Buffer.alloc(BLOCK_BYTES * 2), 0, 1, BLOCK_BYTES)).toThrow(
       'inside the block',
     )
