@@ -1,11 +1,12 @@
 /**
  * What guests read, and write to, stays in the cache: a block whose old contents are there gets its new ones kept in their
  * place. Else each write to a hot page would cost the next read of it a look at a device, and leave a dead entry with the
- * hits of a live one. Once for each time that it is read: what is only written is not worth the unpacking. Contents in
- * another vDisk's log stay as they are: clones share them.
+ * hits of a live one. Not twice without a hit in between: what is only written is not worth the unpacking. Contents in
+ * another vDisk's log stay as they are, as clones share them. Who else shares contents of this one's (a snapshot, a clone of
+ * it, a duplicate) reads them from the device again.
  *
  * The bytes are those that were stored, not those of the writer's buffer: who wrote may have been told long ago that it
- * failed, and use the buffer for something else. Bulk writes are left out: to unpack them would cost more than it saves.
+ * failed, and use the buffer for something else. Large frames are left out: to unpack them would cost more than it saves.
  */
 import { BLOCK_BYTES, BLOCKS_PER_VBLOCK, type EgroupId, type VDiskId } from '../base/units.ts'
 import type { Placement } from '../replication/stream-writer.ts'

@@ -75,7 +75,7 @@ export class FileDevice implements BlockDevice {
   readonly size: number
   readonly sectorSize: number
   readonly isSparse: boolean
-  /** This call of `open` made it: nothing was ever written to it. */
+  /** This call of `open` made it, or gave an empty file its size: there is nothing in it. */
   readonly isNew: boolean
   readonly #fd: number
   /** For durable writes in one call, none where that is of no use; and those of them that no write uses now. */

@@ -85,9 +85,8 @@ export class LogCatalog implements Catalog {
 
   /**
    * Opens the catalog on `device`, which is the catalog's alone until `close`; makes it when the device is blank.
-   * @param isNew nothing was ever written to the device, so it is not looked through first
-   *
    * Rejects with `CATALOG_CORRUPT`, `FORMAT_UNKNOWN`, or the device's own error.
+   * @param isNew nothing was ever written to the device, so it is not looked through first
    */
   static async open(device: BlockDevice, clock: Clock, isNew = false): Promise<LogCatalog> {
     const range = { offset: 0, length: alignDown(device.size, SECTOR_BYTES) }
