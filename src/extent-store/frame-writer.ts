@@ -16,7 +16,6 @@ import {
   HEADER,
   HEADER_BYTES,
   metaCodec,
-  metaKind,
   metaStoredBytes,
   PAYLOAD_ALIGN,
   packMeta,
@@ -29,7 +28,7 @@ import {
   SLOT,
   SLOT_BYTES,
 } from './frame-format.ts'
-import { CODEC_LZ4, CODEC_RAW, type StoredSlice } from './types.ts'
+import { CODEC_LZ4, CODEC_RAW, type EncodedSlice, type StoredSlice } from './types.ts'
 
 const TWO_32 = 0x1_0000_0000
 
@@ -182,19 +181,15 @@ export class FrameBuilder {
   }
 
   /** A slice that was added, as it is stored. Its bytes are the builder's own memory, valid until `reset` or the next add. */
-  storedSlice(relative: number): StoredSlice {
+  encodedSlice(relative: number): EncodedSlice {
     invariant(relative >= 0 && relative < this.#slots.count, 'the slice was added')
     const at = relative * SLOT_BYTES
     const { view } = this.#slots
     const offset = view.getUint32(at + SLOT.payloadOffset, true)
     const meta = view.getUint32(at + SLOT.meta, true)
     return {
-      slot: view.getUint32(at + SLOT.slot, true),
       codec: metaCodec(meta),
-      kind: metaKind(meta),
       rawBytes: view.getUint32(at + SLOT.rawBytes, true),
-      checksumHi: view.getUint32(at + SLOT.checksumHi, true),
-      checksumLo: view.getUint32(at + SLOT.checksumLo, true),
       bytes: this.#payload.subarray(offset, offset + metaStoredBytes(meta)),
     }
   }

@@ -24,6 +24,9 @@ export interface StoredSlice {
   readonly bytes: Uint8Array
 }
 
+/** What it takes to unpack a slice. */
+export type EncodedSlice = Pick<StoredSlice, 'codec' | 'rawBytes' | 'bytes'>
+
 /** Result of asking a copy for a slot. */
 export type SliceRead =
   | { readonly status: 'ok'; readonly slice: StoredSlice }

@@ -18,7 +18,13 @@ import { decompressInto } from '../base/codec.ts'
 import { INSPECT_HIGH, INSPECT_LOW, INSPECT_WORDS, INSPECT_ZERO, inspectBlocks } from '../base/hash.ts'
 import { BLOCK_BYTES, SLICE_BLOCKS_MAX } from '../base/units.ts'
 import type { CandidateIndex } from '../dedupe/candidate-index.ts'
-import { CODEC_LZ4, CODEC_RAW, KIND_DATA, type StoredSlice } from '../extent-store/types.ts'
+import {
+  CODEC_LZ4,
+  CODEC_RAW,
+  type EncodedSlice,
+  KIND_DATA,
+  type StoredSlice,
+} from '../extent-store/types.ts'
 import type { PackedSlices, SlicePacker, SliceRange } from '../platform/types.ts'
 import type { SliceReader } from '../replication/slice-reader.ts'
 import { type Batch, OWN_EGROUP } from './batch.ts'
@@ -282,7 +288,7 @@ function addPacked(batch: Batch, packed: PackedSlices, slice: number, rawBytes: 
 }
 
 /** The slice's raw bytes: its own when stored raw, else in a scratch buffer that the next call overwrites. */
-export function decodeSlice(slice: StoredSlice): Uint8Array {
+export function decodeSlice(slice: EncodedSlice): Uint8Array {
   if (slice.codec !== CODEC_LZ4) return slice.bytes
   decompressInto(slice.bytes, 0, slice.bytes.length, scratch, 0, slice.rawBytes)
   return scratch
