@@ -2,9 +2,8 @@
  * Finds what is worth moving. A hole of a sparse file reads as zeros very cheaply, and looking at bytes finds zeros that
  * were written as well, in any file and from any pipe, so no system call for holes is needed.
  */
+import { isZero } from '../../base/bytes.ts'
 import { BLOCK_BYTES } from '../../base/units.ts'
-
-const ZEROS = Buffer.alloc(BLOCK_BYTES)
 
 export interface Segment {
   readonly start: number
@@ -20,9 +19,10 @@ export function segmentsOf(bytes: Buffer, zeroBytesMin: number): Segment[] {
   const segments: Segment[] = []
   let start = 0
   while (start < bytes.length) {
-    const zero = isZero(bytes, start)
+    const zero = isZeroBlock(bytes, start)
     let end = start
-    while (end < bytes.length && isZero(bytes, end) === zero) end = Math.min(end + BLOCK_BYTES, bytes.length)
+    while (end < bytes.length && isZeroBlock(bytes, end) === zero)
+      end = Math.min(end + BLOCK_BYTES, bytes.length)
     append(segments, { start, end, zero }, zeroBytesMin)
     start = end
   }
@@ -38,7 +38,6 @@ function append(segments: Segment[], next: Segment, zeroBytesMin: number): void 
   else segments.push(next)
 }
 
-function isZero(bytes: Buffer, start: number): boolean {
-  const end = Math.min(start + BLOCK_BYTES, bytes.length)
-  return ZEROS.compare(bytes, start, end, 0, end - start) === 0
+function isZeroBlock(bytes: Buffer, start: number): boolean {
+  return isZero(bytes, start, Math.min(BLOCK_BYTES, bytes.length - start))
 }
