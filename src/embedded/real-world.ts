@@ -46,8 +46,10 @@ export async function openRealWorld(
   const lock = folder === undefined ? undefined : await acquireDataLock(folder)
   try {
     const options = { id: 'catalog', tier: 'ssd', size: CATALOG_BYTES } as const
-    const path = folder === undefined ? undefined : join(folder, 'catalog')
-    const file = path === undefined ? undefined : await FileDevice.open(path, { ...options, create: true })
+    const file =
+      folder === undefined
+        ? undefined
+        : await FileDevice.open(join(folder, 'catalog'), { ...options, create: true })
     const device: BlockDevice = file ?? new MemoryDevice(options)
     const catalog = await LogCatalog.open(device, clock, file?.isNew ?? true)
     return new RealWorld({ folder, clock, random, catalog, device, lock, packThreads })
