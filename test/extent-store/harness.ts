@@ -1,5 +1,8 @@
 /** Makes egroups for the tests: known bytes for every slot, frames as the layers above would build them. */
+import { expect } from 'vitest'
+import { Bitset } from '../../src/base/bitset.ts'
 import { decompressInto } from '../../src/base/codec.ts'
+import { codeOf } from '../../src/base/errors.ts'
 import { hash64, hashOut } from '../../src/base/hash.ts'
 import { BLOCK_BYTES, KiB, MiB, type Tier } from '../../src/base/units.ts'
 import { ExtentStore } from '../../src/extent-store/extent-store.ts'
@@ -183,4 +186,30 @@ export function allSlots(writer: Writer): number[] {
 /** Whole log of a copy as chunks, for `importCopy`. */
 export async function* chunksOf(log: Uint8Array, chunkBytes = 100_000): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < log.length; at += chunkBytes) yield log.subarray(at, at + chunkBytes)
+}
+
+/** Code of the error that `work` rejects with, or the error as text; `undefined` when it does not. */
+export async function codeFrom(work: Promise<unknown>): Promise<string | undefined> {
+  try {
+    await work
+    return undefined
+  } catch (error) {
+    return codeOf(error) ?? String(error)
+  }
+}
+
+export function setOf(slots: Iterable<number>): Bitset {
+  const set = new Bitset()
+  for (const slot of slots) set.set(slot)
+  return set
+}
+
+/** Flips a byte in the middle of an incompressible slot, found by its contents. */
+export async function damageSlot(device: BlockDevice, egroup: number, slot: number): Promise<void> {
+  const needle = rawOf(egroup, slot, 1).subarray(1000, 1064)
+  const all = Buffer.alloc(device.size)
+  await device.read(0, all)
+  const at = all.indexOf(needle)
+  expect(at).toBeGreaterThan(0)
+  await device.write(at, Uint8Array.of(all[at]! ^ 0xff))
 }
