@@ -35,6 +35,7 @@ import type { WriteAttempt } from '../vdisk/attempt-guard.ts'
 import { BatchPool } from '../vdisk/batch.ts'
 import { BlockCache } from '../vdisk/block-cache.ts'
 import { IoCounters } from '../vdisk/counters.ts'
+import { IdleCheckpoints } from '../vdisk/idle-checkpoints.ts'
 import { PageCache } from '../vdisk/page-cache.ts'
 import { ColdMoves } from './cold-moves.ts'
 import { Completion } from './completion.ts'
@@ -207,6 +208,7 @@ export class Cvm implements StoragePort {
         pages: new PageCache(settings.mapBytes),
         candidates: this.candidates,
         batches: new BatchPool(),
+        idleCheckpoints: new IdleCheckpoints(bulk),
         counters: this.counters,
         assertCanServe: () => membership.assertCanServe(),
         streamOf: (egroup) => directory.streamOf(egroup),

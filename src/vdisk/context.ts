@@ -7,6 +7,7 @@ import type { SliceReader } from '../replication/slice-reader.ts'
 import type { BatchPool } from './batch.ts'
 import type { BlockCache } from './block-cache.ts'
 import type { IoCounters } from './counters.ts'
+import type { IdleCheckpoints } from './idle-checkpoints.ts'
 import type { PageCache } from './page-cache.ts'
 
 /** Slices of one egroup that came from another node. */
@@ -49,6 +50,7 @@ export interface VDiskServices {
   readonly pages: PageCache
   readonly candidates: CandidateIndex
   readonly batches: BatchPool
+  readonly idleCheckpoints: IdleCheckpoints
   readonly counters: IoCounters
   /** Throws `LEASE_EXPIRED` when this CVM may not serve. */
   readonly assertCanServe: () => void

@@ -39,7 +39,7 @@ import { WritePath } from './write-path.ts'
 const CHECKPOINT_LOG_BYTES = 128 * MiB
 /** Dirty leaf pages (2 KiB each) after which a checkpoint starts; at twice that, writes wait for it. */
 const CHECKPOINT_DIRTY_LEAVES = 8192
-/** An idle vDisk is checkpointed after this time, once. Milliseconds. */
+/** An idle vDisk is checkpointed after this time, once, when its turn comes (idle-checkpoints.ts). Milliseconds. */
 const IDLE_CHECKPOINT_MS = 10_000
 
 export interface Activation {
@@ -380,7 +380,7 @@ export class OwnedVDisk {
     if (this.stopped !== undefined) return
     const logged = this.queue.logged - this.checkpointAt
     if (logged >= CHECKPOINT_LOG_BYTES || this.map.dirtyLeaves >= CHECKPOINT_DIRTY_LEAVES)
-      this.startCheckpoint()
+      void this.startCheckpoint()
     else this.armIdleCheckpoint()
   }
 
@@ -392,13 +392,21 @@ export class OwnedVDisk {
       if (this.stopped !== undefined) return
       // Still busy: the size trigger takes care; look again later.
       if (this.queue.logged !== loggedAtArm) this.armIdleCheckpoint()
-      else if (this.map.dirtyLeaves > 0) this.startCheckpoint()
+      else if (this.map.dirtyLeaves > 0) {
+        void this.services.idleCheckpoints.run(() => this.checkpointIdle(loggedAtArm))
+      }
     })
   }
 
-  private startCheckpoint(): void {
-    if (this.checkpointRunning !== undefined) return
-    this.checkpointRunning = this.checkpoint()
+  /** Unless it was written to while it waited for its turn: then the next idle checkpoint is under way already. */
+  private checkpointIdle(logged: number): Promise<void> {
+    if (this.stopped !== undefined || this.queue.logged !== logged) return Promise.resolve()
+    return this.startCheckpoint()
+  }
+
+  /** The one that runs, or a new one. Does not reject. */
+  private startCheckpoint(): Promise<void> {
+    this.checkpointRunning ??= this.checkpoint()
       .then(
         () => {},
         (error: unknown) => {
@@ -408,12 +416,11 @@ export class OwnedVDisk {
       .finally(() => {
         this.checkpointRunning = undefined
       })
+    return this.checkpointRunning
   }
 
   private throttle(): Promise<void> | undefined {
-    if (this.map.dirtyLeaves < CHECKPOINT_DIRTY_LEAVES * 2) return undefined
-    this.startCheckpoint()
-    return this.checkpointRunning
+    return this.map.dirtyLeaves < CHECKPOINT_DIRTY_LEAVES * 2 ? undefined : this.startCheckpoint()
   }
 
   private depose(error: unknown): void {
