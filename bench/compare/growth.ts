@@ -16,6 +16,8 @@ import { BenchCluster } from '../workload/bench-cluster.ts'
 import type { CheckGroup, CheckResult } from './check.ts'
 
 const SECONDS = 0.4
+/** With `--long`: thousands of writes between two checkpoints, and checkpoints of thousands of pages, in each turn. */
+const SECONDS_LONG = 2
 const ROUNDS = 3
 const IO_BYTES = 4 * KiB
 const DEPTH = 32
@@ -31,19 +33,29 @@ export const growthGroup: CheckGroup = {
   async run(context: BenchContext): Promise<CheckResult[]> {
     const [small, large] = context.long ? [1 * GiB, 100 * GiB] : [64 * MiB, 1 * GiB]
     const [few, many] = context.long ? [10, 10_000] : [10, 300]
-    const bySize = await compareStores('size', context, [
-      await storeOf(context, [small], (bytes) =>
-        context.progress.now(`compare growth, writing ${bytes >> 20} MiB`),
-      ),
-      await storeOf(context, [large], (bytes) =>
-        context.progress.now(`compare growth, writing ${Math.round(bytes / MiB)} of ${large / MiB} MiB`),
-      ),
-    ])
+    const bySize = await compareStores(
+      'size',
+      context,
+      [DEPTH],
+      [
+        await storeOf(context, [small], (bytes) =>
+          context.progress.now(`compare growth, writing ${bytes >> 20} MiB`),
+        ),
+        await storeOf(context, [large], (bytes) =>
+          context.progress.now(`compare growth, writing ${Math.round(bytes / MiB)} of ${large / MiB} MiB`),
+        ),
+      ],
+    )
     const disks = (count: number): number[] => Array.from({ length: count }, () => 4 * MiB)
-    const byDisks = await compareStores('disks', context, [
-      await storeOf(context, disks(few), () => {}),
-      await storeOf(context, disks(many), () => context.progress.now(`compare growth, ${many} disks`)),
-    ])
+    const byDisks = await compareStores(
+      'disks',
+      context,
+      [DEPTH, 1],
+      [
+        await storeOf(context, disks(few), () => {}),
+        await storeOf(context, disks(many), () => context.progress.now(`compare growth, ${many} disks`)),
+      ],
+    )
     return [
       {
         id: '8-size',
@@ -51,15 +63,23 @@ export const growthGroup: CheckGroup = {
         against: `${small / MiB} MiB written`,
         better: 'less',
         goal: 1.3,
-        ratio: bySize,
+        ratio: bySize.get(DEPTH)!,
       },
       {
         id: '8-disks',
-        what: `CPU time of a 4 KiB random write with ${many} vDisks`,
+        what: `CPU time of a 4 KiB random write with ${many} vDisks, 32 under way`,
         against: `${few} vDisks`,
         better: 'less',
         goal: 1.3,
-        ratio: byDisks,
+        ratio: byDisks.get(DEPTH)!,
+      },
+      {
+        id: '8-disks-qd1',
+        what: `the same with ${many} vDisks, one write at a time: no frame has two writes, of however few disks`,
+        against: `${few} vDisks`,
+        better: 'less',
+        goal: 1.3,
+        ratio: byDisks.get(1)!,
       },
       {
         id: '8-fingerprint-bytes',
@@ -126,23 +146,34 @@ async function writeDuplicates(
   }
 }
 
-/** CPU time of the second store ÷ that of the first. Closes both. */
+/** CPU time of the second store ÷ that of the first, by depth. Closes both. */
 async function compareStores(
   what: string,
   context: BenchContext,
-  stores: readonly [Store, Store],
-): Promise<number> {
-  const [small, large] = stores
-  const contenders = [contenderOf('small', small, context), contenderOf('large', large, context)]
+  depths: readonly number[],
+  [small, large]: readonly [Store, Store],
+): Promise<ReadonlyMap<number, number>> {
+  const contenders = depths.flatMap((depth) => [
+    contenderOf(`small at ${depth}`, small, depth, context),
+    contenderOf(`large at ${depth}`, large, depth, context),
+  ])
   const turns = await takeTurns(contenders, ROUNDS, context.signal, (turn) =>
     context.progress.now(`compare growth by ${what}, ${turn}`),
   )
-  for (const { bench } of stores) await bench[Symbol.asyncDispose]()
-  return ratioOf(turns, 'large', 'small', 'cpu')
+  for (const { bench } of [small, large]) await bench[Symbol.asyncDispose]()
+  return new Map(
+    depths.map((depth) => [depth, ratioOf(turns, `large at ${depth}`, `small at ${depth}`, 'cpu')]),
+  )
 }
 
-function contenderOf(name: string, { bench, disks, diskBytes }: Store, context: BenchContext): Contender {
+function contenderOf(
+  name: string,
+  { bench, disks, diskBytes }: Store,
+  depth: number,
+  context: BenchContext,
+): Contender {
   const random = seededRandom(13)
+  const seconds = context.seconds ?? (context.long ? SECONDS_LONG : SECONDS)
   return {
     name,
     bytes: IO_BYTES,
@@ -152,7 +183,7 @@ function contenderOf(name: string, { bench, disks, diskBytes }: Store, context: 
           const disk = disks[random.below(disks.length)]!
           return disk.write(random.below(diskBytes / IO_BYTES) * IO_BYTES, bench.source.take(IO_BYTES))
         },
-        { depth: DEPTH, seconds: context.seconds ?? SECONDS, clock: 'cpu', signal: context.signal },
+        { depth, seconds, clock: 'cpu', signal: context.signal },
       ),
   }
 }
