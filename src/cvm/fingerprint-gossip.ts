@@ -32,6 +32,7 @@ export class FingerprintGossip {
     rpc.handleBorrowed(METHOD.fingerprints, async (_header, body) => {
       const count = Math.floor(body.length / (ENTRY_WORDS * 4))
       const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
+      for (let i = 0; i < count; i++) candidates.touch(view.getUint32(i * ENTRY_WORDS * 4, true))
       for (let i = 0; i < count; i++) {
         const at = i * ENTRY_WORDS * 4
         candidates.insertRemote(

@@ -57,6 +57,7 @@ export class CandidateIndex {
   #mask = 0
   #count = 0
   #watermark = 0
+  #touched = 0
 
   /** @param capacityBytes most memory that the index may take; at least one segment (96 KiB) is used. */
   constructor(capacityBytes: number) {
@@ -81,6 +82,17 @@ export class CandidateIndex {
 
   get watermark(): number {
     return this.#watermark
+  }
+
+  /**
+   * Brings the bucket of a fingerprint into the processor's cache. Of many fingerprints, those that are touched one after
+   * the other wait for memory together; those that are looked up or kept, each by itself.
+   */
+  touch(hi: number): void {
+    const words = this.#segments[this.#segmentOf(hi)]!
+    const first = bucketOf(hi) * BUCKET_WORDS
+    // Both ends: a bucket may lie in two lines. Kept, so that the compiler has to read them.
+    this.#touched = words[first]! ^ words[first + BUCKET_WORDS - 1]!
   }
 
   /** Looks a fingerprint (two unsigned halves) up. When `true`, the candidate is in `egroup` and `ref`. */

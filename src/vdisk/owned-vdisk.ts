@@ -367,12 +367,14 @@ export class OwnedVDisk {
     }
     const his = batch.fingerprintHi.values
     const los = batch.fingerprintLo.values
+    const { candidates, onFingerprints } = this.services
+    for (let i = 0; i < batch.fingerprintHi.length; i++) candidates.touch(his[i]!)
     for (let i = 0; i < batch.fingerprintHi.length; i++) {
       const hi = his[i]!
       const lo = los[i]!
       const ref = batch.fingerprintRefs.values[i]! + base
-      this.services.candidates.insert(hi, lo, placement.egroup, ref)
-      this.services.onFingerprints(hi, lo, placement.egroup, ref)
+      candidates.insert(hi, lo, placement.egroup, ref)
+      onFingerprints(hi, lo, placement.egroup, ref)
     }
   }
 

@@ -89,6 +89,9 @@ export class Reducer {
     let unverified = 0
     plan.uniqueBlocks = 0
     const words = dedupe ? inspectBlocks(data, offset, count) : undefined
+    if (words !== undefined && count > 1) {
+      for (let i = 0; i < count; i++) candidates.touch(words[i * INSPECT_WORDS + INSPECT_HIGH]!)
+    }
     for (let i = 0; i < count; i++) {
       const at = offset + i * BLOCK_BYTES
       const word = i * INSPECT_WORDS
