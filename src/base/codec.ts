@@ -10,4 +10,4 @@ import { chosenPath } from './chosen-path.ts'
 
 export { CODEC_RAW_BYTES_MAX } from './data-path.ts'
 
-export const { compressInto, decompressInto, packSlice, unpackSlice } = chosenPath
+export const { compressInto, decompressed, decompressInto, packSlice, unpackSlice } = chosenPath

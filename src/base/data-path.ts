@@ -9,7 +9,7 @@
  * Ownership. All buffers stay the caller's, are used during the call only, and may be any memory. Nothing is allocated
  * per call but small views. A hash is handed out as two unsigned 32-bit halves in `hashOut`, not as a BigInt: tables,
  * formats and comparisons work on the halves. Nothing here awaits: results that live in shared memory (`hashOut`, the
- * words of `inspectBlocks`) are valid until the next call of any function here, so read them at once.
+ * words of `inspectBlocks`, the bytes of `decompressed`) are valid until the next call of any function here, so read them at once.
  *
  * A range that does not lie inside its buffer is a bug of the caller: `INTERNAL`.
  */
@@ -86,6 +86,12 @@ export interface DataPath {
   ): void
 
   /**
+   * As `decompressInto`, but the raw bytes stay where they are: in memory of this module, valid until the next call of any
+   * function here. Read only.
+   */
+  decompressed(source: Uint8Array, sourceOffset: number, storedBytes: number, rawBytes: number): Uint8Array
+
+  /**
    * The way back of `packSlice`, for what it compressed: checks the stored bytes against their checksum, then
    * decompresses. `false` (and `target` is as before) when the checksum is another. Throws `CHECKSUM_MISMATCH` when the
    * checksum holds and it is no LZ4 block of `rawBytes` all the same: then the writer was wrong.
@@ -126,7 +132,7 @@ export function checkSlice(rawBytes: number, target: Uint8Array, targetOffset: n
   invariant(targetOffset >= 0 && targetOffset + rawBytes <= target.length, 'the slice fits its target')
 }
 
-/** What both implementations refuse of `decompressInto`. */
+/** What both implementations refuse of `decompressInto` and `unpackSlice`. */
 export function checkStored(
   storedBytes: number,
   rawBytes: number,

@@ -13,6 +13,7 @@ import {
   INSPECT_WORDS,
   malformed,
   part,
+  sizesArePossible,
 } from './data-path.ts'
 import { invariant } from './errors.ts'
 import type { Kernel } from './kernel.ts'
@@ -52,6 +53,18 @@ export function kernelPath({ exports, memory }: Kernel): DataPath {
     }
     copyIn(bytes, end, tail)
     exports.hashEnd(INPUT, tail, length)
+  }
+
+  function decompressed(
+    source: Uint8Array,
+    sourceOffset: number,
+    storedBytes: number,
+    rawBytes: number,
+  ): Uint8Array {
+    if (!sizesArePossible(storedBytes, rawBytes)) throw malformed(storedBytes, rawBytes)
+    copyIn(source, sourceOffset, storedBytes)
+    if (exports.decompress(INPUT, storedBytes, OUTPUT, rawBytes) === 0) throw malformed(storedBytes, rawBytes)
+    return new Uint8Array(buffer, OUTPUT, rawBytes)
   }
 
   return {
@@ -101,13 +114,11 @@ export function kernelPath({ exports, memory }: Kernel): DataPath {
       return rawBytes
     },
 
+    decompressed,
+
     decompressInto(source, sourceOffset, storedBytes, target, targetOffset, rawBytes) {
       checkStored(storedBytes, rawBytes, target, targetOffset)
-      copyIn(source, sourceOffset, storedBytes)
-      if (exports.decompress(INPUT, storedBytes, OUTPUT, rawBytes) === 0) {
-        throw malformed(storedBytes, rawBytes)
-      }
-      target.set(new Uint8Array(buffer, OUTPUT, rawBytes), targetOffset)
+      target.set(decompressed(source, sourceOffset, storedBytes, rawBytes), targetOffset)
     },
 
     unpackSlice(source, sourceOffset, storedBytes, checksumHi, checksumLo, target, targetOffset, rawBytes) {

@@ -63,11 +63,18 @@ const RESULT_BYTES = RESULT_WORDS * 4
 export async function packagePath(): Promise<DataPath> {
   const { hash64, inspectBlocks } = await hashing()
   const { compressInto, decompressInto } = lz4()
+  const scratch = new Uint8Array(CODEC_RAW_BYTES_MAX)
   return {
     hash64,
     inspectBlocks,
     compressInto,
     decompressInto,
+
+    decompressed(source, sourceOffset, storedBytes, rawBytes) {
+      if (!sizesArePossible(storedBytes, rawBytes)) throw malformed(storedBytes, rawBytes)
+      decompressInto(source, sourceOffset, storedBytes, scratch, 0, rawBytes)
+      return part(scratch, 0, rawBytes)
+    },
 
     packSlice(source, sourceOffset, rawBytes, target, targetOffset) {
       checkSlice(rawBytes, target, targetOffset)

@@ -57,6 +57,7 @@ export class CandidateIndex {
   #mask = 0
   #count = 0
   #watermark = 0
+  // biome-ignore lint/correctness/noUnusedPrivateClassMembers: what is read in vain has to go somewhere, or it is not read.
   #touched = 0
 
   /** @param capacityBytes most memory that the index may take; at least one segment (96 KiB) is used. */
@@ -91,7 +92,7 @@ export class CandidateIndex {
   touch(hi: number): void {
     const words = this.#segments[this.#segmentOf(hi)]!
     const first = bucketOf(hi) * BUCKET_WORDS
-    // Both ends: a bucket may lie in two lines. Kept, so that the compiler has to read them.
+    // Both ends: a bucket may lie in two lines.
     this.#touched = words[first]! ^ words[first + BUCKET_WORDS - 1]!
   }
 

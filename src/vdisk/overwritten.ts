@@ -53,7 +53,7 @@ export function cacheOverwritten(
   }
 }
 
-/** Valid until the next slice is unpacked. `undefined`: it cannot be; its reader will be told. */
+/** Valid until the codec is used again. `undefined`: it cannot be; its reader will be told. */
 function rawOf(batch: Batch, relative: number): Uint8Array | undefined {
   try {
     return decodeSlice(batch.builder.encodedSlice(relative))

@@ -14,7 +14,7 @@
  */
 
 import { isZero, sameBytes } from '../base/bytes.ts'
-import { decompressInto } from '../base/codec.ts'
+import { decompressed } from '../base/codec.ts'
 import { INSPECT_HIGH, INSPECT_LOW, INSPECT_WORDS, INSPECT_ZERO, inspectBlocks } from '../base/hash.ts'
 import { BLOCK_BYTES, SLICE_BLOCKS_MAX } from '../base/units.ts'
 import type { CandidateIndex } from '../dedupe/candidate-index.ts'
@@ -63,9 +63,6 @@ export interface ReduceDeps {
 
 /** Fewer blocks are not worth a look at the packer. */
 const PACK_BLOCKS_MIN = 4
-
-/** One slice, decompressed. Reused: valid until the next call that fills it, in the same turn. */
-const scratch = new Uint8Array(SLICE_BLOCKS_MAX * BLOCK_BYTES)
 
 export class Reducer {
   private readonly deps: ReduceDeps
@@ -290,11 +287,13 @@ function addPacked(batch: Batch, packed: PackedSlices, slice: number, rawBytes: 
   })
 }
 
-/** The slice's raw bytes: its own when stored raw, else in a scratch buffer that the next call overwrites. */
+/**
+ * The slice's raw bytes: its own when stored raw, else memory of the codec, which the next use of codec or hash overwrites.
+ * Read only.
+ */
 export function decodeSlice(slice: EncodedSlice): Uint8Array {
-  if (slice.codec !== CODEC_LZ4) return slice.bytes
-  decompressInto(slice.bytes, 0, slice.bytes.length, scratch, 0, slice.rawBytes)
-  return scratch
+  const { codec, bytes, rawBytes } = slice
+  return codec === CODEC_LZ4 ? decompressed(bytes, 0, bytes.length, rawBytes) : bytes
 }
 
 /** Puts every block of a data slice into the cache. */
