@@ -18,13 +18,36 @@ import { cacheSlice, decodeSlice } from './reduce.ts'
 /** Lookups of one read before a slot that nobody holds counts as lost. */
 const LOOKUPS_MAX = 4
 
+/** A block that is not cached. */
 interface Miss {
   readonly block: number
+  readonly egroup: number
   readonly ref: number
 }
 
-/** Misses by egroup, then by slot. */
-type Misses = Map<number, Map<number, Miss[]>>
+/** What a read lacks of one egroup. Most reads lack one block, and tables would be a twentieth of their time. */
+class GroupMisses {
+  readonly slots: readonly number[]
+  private readonly all: readonly Miss[]
+  private readonly bySlot: ReadonlyMap<number, readonly Miss[]> | undefined
+
+  /** @param all at least one, of one egroup */
+  constructor(all: readonly Miss[]) {
+    this.all = all
+    if (all.length === 1) {
+      this.slots = [slotOf(all[0]!)]
+    } else {
+      this.bySlot = grouped(all, slotOf)
+      this.slots = [...this.bySlot.keys()]
+    }
+  }
+
+  /** Those in one slot; `undefined` when there are none. */
+  of(slot: number): readonly Miss[] | undefined {
+    if (this.bySlot !== undefined) return this.bySlot.get(slot)
+    return slot === this.slots[0] ? this.all : undefined
+  }
+}
 
 /** One read on its way. */
 interface ReadRequest {
@@ -34,7 +57,7 @@ interface ReadRequest {
   readonly start: number
   readonly end: number
   readonly sources: ReadSources
-  misses: Misses | undefined
+  misses: Miss[] | undefined
 }
 
 export class ReadPath {
@@ -166,8 +189,9 @@ export class ReadPath {
             length,
           )
         ) {
-          request.misses ??= new Map()
-          addMiss(request.misses, egroup, ref, block)
+          const miss = { block, egroup, ref }
+          if (request.misses === undefined) request.misses = [miss]
+          else request.misses.push(miss)
         } else if (this.prefetcher.hasUnread && this.prefetcher.takeUnread(egroup, ref)) {
           sources.heldBlocks++
         }
@@ -177,42 +201,49 @@ export class ReadPath {
   }
 
   /** Settles when nothing of it is under way any more. */
-  private fetch(misses: Misses, offset: number, target: Uint8Array, sources: ReadSources): Promise<void> {
+  private fetch(
+    misses: readonly Miss[],
+    offset: number,
+    target: Uint8Array,
+    sources: ReadSources,
+  ): Promise<void> {
+    if (misses.length === 1) return this.fetchGroup(misses[0]!.egroup, misses, offset, target, sources)
     const groups: Promise<void>[] = []
-    for (const [egroup, bySlot] of misses) {
-      groups.push(this.fetchGroup(egroup, bySlot, offset, target, sources))
+    for (const [egroup, own] of grouped(misses, egroupOf)) {
+      groups.push(this.fetchGroup(egroup, own, offset, target, sources))
     }
     return groups.length === 1 ? groups[0]! : allDone(groups)
   }
 
   private fetchGroup(
     egroup: number,
-    bySlot: ReadonlyMap<number, readonly Miss[]>,
+    all: readonly Miss[],
     offset: number,
     target: Uint8Array,
     sources: ReadSources,
   ): Promise<void> {
     this.services.observer.onTouch(egroup)
-    const slots = [...bySlot.keys()]
+    const misses = new GroupMisses(all)
+    const { slots } = misses
     const arriving = this.prefetcher.arriving(egroup, slots)
-    if (arriving === undefined) return this.fetchSlots(egroup, slots, bySlot, offset, target, sources)
+    if (arriving === undefined) return this.fetchSlots(egroup, slots, misses, offset, target, sources)
     return arriving.then((late) => {
       for (const [slot, slice] of late) {
-        const misses = bySlot.get(slot)
-        if (misses === undefined) continue
-        sources.heldBlocks += misses.length
-        sources.lateBlocks += misses.length
-        this.deliver(egroup, slice, misses, offset, target)
+        const own = misses.of(slot)
+        if (own === undefined) continue
+        sources.heldBlocks += own.length
+        sources.lateBlocks += own.length
+        this.deliver(egroup, slice, own, offset, target)
       }
       const left = slots.filter((slot) => !late.has(slot))
-      if (left.length > 0) return this.fetchSlots(egroup, left, bySlot, offset, target, sources)
+      if (left.length > 0) return this.fetchSlots(egroup, left, misses, offset, target, sources)
     })
   }
 
   private fetchSlots(
     egroup: number,
     slots: readonly number[],
-    bySlot: ReadonlyMap<number, readonly Miss[]>,
+    misses: GroupMisses,
     offset: number,
     target: Uint8Array,
     sources: ReadSources,
@@ -222,12 +253,12 @@ export class ReadPath {
     return reader.read(egroup, slots).then(({ slices, remote }) => {
       let blocks = 0
       for (const slice of slices) {
-        const misses = bySlot.get(slice.slot)!
-        blocks += misses.length
-        this.deliver(egroup, slice, misses, offset, target)
+        const own = misses.of(slice.slot)!
+        blocks += own.length
+        this.deliver(egroup, slice, own, offset, target)
       }
       let remoteBlocks = 0
-      for (const i of remote) remoteBlocks += bySlot.get(slices[i]!.slot)!.length
+      for (const i of remote) remoteBlocks += misses.of(slices[i]!.slot)!.length
       if (remote.length > 0) sources.fetched.push({ egroup, slices: remote.map((i) => slices[i]!) })
       sources.remoteBlocks += remoteBlocks
       if (isPartial) sources.heldBlocks += blocks - remoteBlocks
@@ -269,14 +300,22 @@ function requestOf(offset: number, target: Uint8Array): ReadRequest {
   }
 }
 
-function addMiss(misses: Misses, egroup: number, ref: number, block: number): void {
-  let bySlot = misses.get(egroup)
-  if (bySlot === undefined) {
-    bySlot = new Map()
-    misses.set(egroup, bySlot)
+function egroupOf({ egroup }: Miss): number {
+  return egroup
+}
+
+function slotOf({ ref }: Miss): number {
+  return ref >>> 3
+}
+
+/** In the order in which the keys come. */
+function grouped(misses: readonly Miss[], keyOf: (miss: Miss) => number): Map<number, Miss[]> {
+  const groups = new Map<number, Miss[]>()
+  for (const miss of misses) {
+    const key = keyOf(miss)
+    const group = groups.get(key)
+    if (group === undefined) groups.set(key, [miss])
+    else group.push(miss)
   }
-  const slot = ref >>> 3
-  const list = bySlot.get(slot)
-  if (list === undefined) bySlot.set(slot, [{ block, ref }])
-  else list.push({ block, ref })
+  return groups
 }
