@@ -513,6 +513,20 @@ export type ClusterEventBody =
       readonly code: HitherError['code']
     }
 
+/** Bytes of memory that CVMs take for what they keep; not the working memory of IO and of the runtime. */
+export interface MemoryStats {
+  /** Decompressed blocks: at most `cacheBytes` of the settings, per CVM. */
+  readonly cacheBytes: number
+  /** Map pages: at most `mapBytes` of the settings, per CVM. */
+  readonly mapBytes: number
+  /** Map pages that wait for a checkpoint, beside that budget: at most 32 MiB per vDisk. */
+  readonly dirtyMapBytes: number
+  /** Candidate indexes of dedupe: at most 64 MiB per CVM. */
+  readonly fingerprintBytes: number
+  /** Tables of all egroups: at most 64 bytes for each, per CVM. */
+  readonly egroupBytes: number
+}
+
 export interface TierStats {
   readonly usedBytes: number
   readonly sizeBytes: number
@@ -545,6 +559,8 @@ export interface ClusterStats {
   readonly egroups: number
   readonly repairedSlices: number
   readonly corruptSlices: number
+  /** All CVMs together (gauge). */
+  readonly memory: MemoryStats
   readonly nodes: Readonly<Record<NodeId, { readonly ssd: TierStats; readonly hdd: TierStats }>>
 }
 

@@ -25,6 +25,9 @@ const CELL = { location: 'memory:', rf: 2, services: 'both', data: 'mixed' } as 
 const FINGERPRINTS = 2_000_000
 const INDEX_BYTES = 24 * MiB
 const GROUPS = 500_000
+/** The least that can be set, and a disk whose map has four times as much: 2 KiB for each MiB. */
+const MAP_BUDGET_BYTES = 1 * MiB
+const MAP_DISK_BYTES = 2 * GiB
 /** Each of many vDisks has egroups open, with room for all that they may get. The devices take no memory for it. */
 const SSD_BYTES = 64 * GiB
 
@@ -98,6 +101,15 @@ export const growthGroup: CheckGroup = {
         goal: 64,
         exact: true,
         ratio: bytesPerGroup(),
+      },
+      {
+        id: '8-map-bytes',
+        what: 'memory for clean map pages, of a map of four times its budget that was read all over',
+        against: 'the budget',
+        better: 'less',
+        goal: 1,
+        exact: true,
+        ratio: await mapOfItsBudget(context),
       },
       {
         id: '8-open',
@@ -209,6 +221,27 @@ function bytesPerGroup(): number {
     if (egroup > GROUPS / 10) most = Math.max(most, table.sizeBytes / table.size)
   }
   return most
+}
+
+async function mapOfItsBudget(context: BenchContext): Promise<number> {
+  const bench = await BenchCluster.open(CELL, context.dir, {
+    ssdBytes: SSD_BYTES,
+    mapBytes: MAP_BUDGET_BYTES,
+  })
+  try {
+    const disk = await bench.disk('disk', MAP_DISK_BYTES)
+    await writeDuplicates(disk, MAP_DISK_BYTES, context.signal, () =>
+      context.progress.now('compare growth, a map larger than its budget'),
+    )
+    // A checkpoint: what has not been stored yet is beside the budget.
+    await disk.snapshot('snapshot')
+    const target = new Uint8Array(IO_BYTES)
+    for (let at = 0; at < MAP_DISK_BYTES && !context.signal.aborted; at += MiB)
+      await disk.readInto(at, target)
+    return bench.cluster.stats().memory.mapBytes / MAP_BUDGET_BYTES
+  } finally {
+    await bench[Symbol.asyncDispose]()
+  }
 }
 
 async function secondsToOpen(context: BenchContext, bytes: number): Promise<number> {

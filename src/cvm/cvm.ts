@@ -87,6 +87,8 @@ export class Cvm implements StoragePort {
   readonly gossip: FingerprintGossip
   readonly reclaimGuard = new ReclaimGuard()
   readonly candidates = new CandidateIndex(CANDIDATE_BYTES)
+  readonly cache: BlockCache
+  readonly pages: PageCache
   readonly counters = new IoCounters()
   readonly events = new CvmCounters()
   readonly vdisks: RecordsView<VDiskRecord>
@@ -116,6 +118,8 @@ export class Cvm implements StoragePort {
     this.bulk = bulk
     this.node = platform.node
     this.settings = settings
+    this.cache = new BlockCache(settings.cacheBytes)
+    this.pages = new PageCache(settings.mapBytes)
     this.emit = emit
     this.store = store
     this.membership = membership
@@ -204,8 +208,8 @@ export class Cvm implements StoragePort {
         clock: platform.clock,
         packer: platform.packer,
         reader: this.reader,
-        cache: new BlockCache(settings.cacheBytes),
-        pages: new PageCache(settings.mapBytes),
+        cache: this.cache,
+        pages: this.pages,
         candidates: this.candidates,
         batches: new BatchPool(),
         idleCheckpoints: new IdleCheckpoints(bulk),

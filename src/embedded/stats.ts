@@ -1,12 +1,13 @@
 /** `stats()` and `status()`: one look at all nodes of an embedded cluster, synchronous. */
 import type { ClusterStats, ClusterStatus, DiskStatus, NodeStatus, TierStats } from '../api.ts'
 import { isHiddenDisk } from '../base/hidden-disks.ts'
-import type { NodeId, VDiskId } from '../base/units.ts'
+import { BLOCK_BYTES, type NodeId, type VDiskId } from '../base/units.ts'
 import { compareNodes, type Membership } from '../cluster/membership.ts'
 import { type EgroupRecord, keys, type OwnerRecord, type VDiskRecord } from '../cluster/records.ts'
 import type { RecordsView } from '../cluster/records-view.ts'
 import { vdiskInfo } from '../cvm/administration.ts'
 import type { Cvm } from '../cvm/cvm.ts'
+import { PAGE_BYTES } from '../vdisk/page-map.ts'
 import type { DiskTrack } from './disk-track.ts'
 import { missingData } from './missing-data.ts'
 import type { EmbeddedNode } from './node.ts'
@@ -37,6 +38,7 @@ export function clusterStats(view: View): ClusterStats {
   let partialBytes = 0
   let copies = 0
   let logicalBytes = 0
+  const memory = { cacheBytes: 0, mapBytes: 0, dirtyMapBytes: 0, fingerprintBytes: 0, egroupBytes: 0 }
   for (const node of [...view.members.keys()].sort(compareNodes)) {
     const member = view.members.get(node)!
     const { io, events, sentBytes } = member.counters()
@@ -67,7 +69,14 @@ export function clusterStats(view: View): ClusterStats {
         copies++
       }
     }
-    for (const vdisk of cvm.ownership.owned()) logicalBytes += vdisk.mappedBytes
+    memory.cacheBytes += cvm.cache.count * BLOCK_BYTES
+    memory.mapBytes += cvm.pages.sizeBytes
+    memory.fingerprintBytes += cvm.candidates.sizeBytes
+    memory.egroupBytes += cvm.directory.sizeBytes
+    for (const vdisk of cvm.ownership.owned()) {
+      logicalBytes += vdisk.mappedBytes
+      memory.dirtyMapBytes += vdisk.map.dirtyLeaves * PAGE_BYTES
+    }
   }
   const readBytes = read.localBytes + read.remoteBytes
   const directory = directoryStats(view)
@@ -88,6 +97,7 @@ export function clusterStats(view: View): ClusterStats {
     egroups: directory.egroups,
     repairedSlices,
     corruptSlices,
+    memory,
     nodes,
   }
 }

@@ -34,6 +34,11 @@ export class Directory {
     return new Directory(catalog, await RecordsView.open(catalog, 'egroup/', table), table)
   }
 
+  /** Memory of the table, bytes. */
+  get sizeBytes(): number {
+    return this.table.sizeBytes
+  }
+
   get(egroup: EgroupId): Versioned<EgroupRecord> | undefined {
     return this.table.of(egroup)
   }

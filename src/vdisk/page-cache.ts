@@ -23,8 +23,9 @@ export class PageCache {
     })
   }
 
-  get size(): number {
-    return this.pages.size
+  /** Memory of the pages' words. */
+  get sizeBytes(): number {
+    return this.pages.size * PAGE_BYTES
   }
 
   add(page: Page): void {

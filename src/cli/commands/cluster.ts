@@ -136,7 +136,7 @@ function statusDiskTable(context: CommandContext, status: ClusterStatus): string
 }
 
 function describeStats(context: CommandContext, stats: ClusterStats): string {
-  const { read, savedBytes, localised, evicted, network } = stats
+  const { read, savedBytes, localised, evicted, network, memory } = stats
   const summary = formatPairs(
     [
       ['data', `${formatBytes(stats.logicalBytes)} in disks`],
@@ -164,6 +164,10 @@ function describeStats(context: CommandContext, stats: ClusterStats): string {
       [
         'slices',
         `${formatCount(stats.corruptSlices)} corrupt, ${formatCount(stats.repairedSlices)} repaired`,
+      ],
+      [
+        'memory',
+        `cache ${formatBytes(memory.cacheBytes)}, maps ${formatBytes(memory.mapBytes)} and ${formatBytes(memory.dirtyMapBytes)} to be stored, fingerprints ${formatBytes(memory.fingerprintBytes)}, egroups ${formatBytes(memory.egroupBytes)}`,
       ],
     ],
     context.colors,
