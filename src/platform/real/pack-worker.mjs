@@ -6,10 +6,10 @@
  */
 import { parentPort, workerData } from 'node:worker_threads'
 
-/** @typedef {{ head: Int32Array, rows: Uint32Array, input: Uint8Array, output: Uint8Array }} Stage */
+/** @typedef {{ left: Int32Array, rows: Uint32Array, input: Uint8Array }} Stage */
 
-const { kernelModule, memoryPages, leastSaved, words } = workerData
-const { LEFT, DONE, COUNT, ROW, AT, RAW, STORED, HIGH, LOW } = words
+const { number, kernelModule, memoryPages, leastSaved, words } = workerData
+const { ROW, AT, RAW, STORED, HIGH, LOW, BY } = words
 
 const { WebAssembly } = /** @type {any} */ (globalThis)
 const memory = new WebAssembly.Memory({ initial: memoryPages, maximum: memoryPages })
@@ -21,12 +21,15 @@ const OUTPUT = kernel.OUTPUT.value
 
 /** @type {Map<number, Stage>} */
 const stages = new Map()
+/** Output that came back. @type {Uint8Array<ArrayBuffer>[]} */
+const spare = []
 
 /**
  * @param {Stage} stage
  * @param {number} slice
+ * @param {Uint8Array} output
  */
-function pack({ rows, input, output }, slice) {
+function pack({ rows, input }, slice, output) {
   const row = slice * ROW
   const at = rows[row + AT] ?? 0
   const rawBytes = rows[row + RAW] ?? 0
@@ -43,16 +46,32 @@ function pack({ rows, input, output }, slice) {
   rows[row + STORED] = stored
   rows[row + LOW] = hash[0] ?? 0
   rows[row + HIGH] = hash[1] ?? 0
+  rows[row + BY] = number
 }
 
-parentPort?.on('message', (/** @type {{ id: number, stage?: Stage }} */ message) => {
-  if (message.stage !== undefined) stages.set(message.id, message.stage)
-  const stage = stages.get(message.id)
-  if (stage === undefined) return
-  for (;;) {
-    const slice = Atomics.sub(stage.head, LEFT, 1) - 1
-    if (slice < 0) return
-    pack(stage, slice)
-    if (Atomics.add(stage.head, DONE, 1) + 1 === stage.head[COUNT]) parentPort?.postMessage(message.id)
-  }
-})
+parentPort?.on(
+  'message',
+  (
+    /** @type {{ id: number, stage?: Stage, output?: Uint8Array<ArrayBuffer> }} */ {
+      id,
+      stage: added,
+      output: returned,
+    },
+  ) => {
+    if (returned !== undefined) spare.push(returned)
+    if (added !== undefined) stages.set(id, added)
+    const stage = stages.get(id)
+    if (stage === undefined) return
+    let packed = 0
+    /** @type {Uint8Array<ArrayBuffer> | undefined} */
+    let output
+    for (;;) {
+      const slice = Atomics.sub(stage.left, 0, 1) - 1
+      if (slice < 0) break
+      output ??= spare.pop() ?? new Uint8Array(stage.input.length)
+      pack(stage, slice, output)
+      packed++
+    }
+    if (output !== undefined) parentPort?.postMessage({ id, number, packed, output }, [output.buffer])
+  },
+)

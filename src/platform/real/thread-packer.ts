@@ -26,6 +26,21 @@ const STAGE_SLICES = 256
 /** Writes that are laid out at a time, 2 MiB each: enough for a worker to have the next when it ends one. */
 const STAGES_MAX = 4
 
+/** What a worker tells: the slices that it packed of a stage, and where they are. */
+interface Told {
+  readonly id: number
+  /** Of the worker, from 1 on. */
+  readonly number: number
+  readonly packed: number
+  readonly output: Uint8Array
+}
+
+/** A worker, and output of its own that is to go back to it with the next stage. */
+interface Helper {
+  readonly worker: Worker
+  readonly returned: Uint8Array[]
+}
+
 /** A write that waits for a place. */
 interface Job {
   readonly data: Uint8Array
@@ -41,7 +56,8 @@ export class ThreadPacker implements SlicePacker {
   /** Laid out and not packed yet, the oldest first. */
   private readonly underWay = new Set<PackStage>()
   private readonly jobs: Job[] = []
-  private workers: Worker[] = []
+  /** The one numbered n is at n − 1. */
+  private helpers: Helper[] = []
   /** No workers, any more. */
   private ended: boolean
   private helps = false
@@ -66,9 +82,9 @@ export class ThreadPacker implements SlicePacker {
   /** Ends the workers; what they had under way is packed by this thread. */
   async close(): Promise<void> {
     this.ended = true
-    const { workers } = this
-    this.workers = []
-    await Promise.all(workers.map((worker) => worker.terminate()))
+    const { helpers } = this
+    this.helpers = []
+    await Promise.all(helpers.map(({ worker }) => worker.terminate()))
     for (const stage of this.underWay) {
       stage.packAll()
       stage.onPacked!()
@@ -92,9 +108,15 @@ export class ThreadPacker implements SlicePacker {
         continue
       }
       this.underWay.add(stage)
-      for (const worker of this.workers) worker.postMessage({ id: stage.id })
+      for (const helper of this.helpers) call(helper, stage)
       this.helpSoon()
     }
+  }
+
+  private hear({ id, number, packed, output }: Told): void {
+    if (this.ended) return
+    const stage = this.stages[id]!
+    if (stage.receive(number, packed, output)) stage.onPacked!()
   }
 
   private helpSoon(): void {
@@ -123,30 +145,41 @@ export class ThreadPacker implements SlicePacker {
     if (this.stages.length === 0) this.start()
     const id = this.stages.length
     const stage = new PackStage(id, STAGE_BYTES, STAGE_SLICES, (free) => {
+      for (const [i, { returned }] of this.helpers.entries()) {
+        const output = free.takeOutput(i + 1)
+        if (output !== undefined) returned.push(output)
+      }
       this.spare.push(free)
       this.layOut()
     })
     this.stages.push(stage)
-    for (const worker of this.workers) worker.postMessage({ id, stage: stage.memory })
+    for (const { worker } of this.helpers) worker.postMessage({ id, stage: stage.memory })
     return stage
   }
 
   private start(): void {
-    const workerData = {
+    const data = {
       kernelModule: kernel!.module,
       memoryPages: KERNEL_MEMORY_PAGES,
       leastSaved: SECTOR_BYTES,
       words: STAGE_WORDS,
     }
-    for (let i = 0; i < this.threads; i++) {
+    for (let number = 1; number <= this.threads; number++) {
       const worker = new Worker(new URL('./pack-worker.mjs', import.meta.url), {
-        workerData,
+        workerData: { ...data, number },
         name: 'hither-pack',
       })
       worker.unref()
-      worker.on('message', (id: number) => this.stages[id]!.onPacked!())
+      worker.on('message', (told: Told) => this.hear(told))
       worker.on('error', () => void this.close())
-      this.workers.push(worker)
+      this.helpers.push({ worker, returned: [] })
     }
   }
+}
+
+/** The stage has slices to be packed. */
+function call({ worker, returned }: Helper, { id }: PackStage): void {
+  const output = returned.pop()
+  if (output === undefined) worker.postMessage({ id })
+  else worker.postMessage({ id, output }, [output.buffer as ArrayBuffer])
 }
