@@ -130,9 +130,9 @@ export class Directory {
 
   /**
    * Applies `change` to the current record until it sticks. `change` returns `undefined` to leave it as it is.
-   * Returns the record as it is then, or `undefined` when the egroup is gone. `STALE_GENERATION` when the guard is
-   * broken. `change` must bear to be applied to its own outcome: a commit that was not heard of may have been followed
-   * by somebody else's.
+   * Returns the record as it is then, or `undefined` when the egroup is gone; no attempt is on its way any more.
+   * `STALE_GENERATION` when the guard is broken. `change` must bear to be applied to its own outcome: a commit that was
+   * not heard of may have been followed by somebody else's.
    */
   async update(
     egroup: EgroupId,
@@ -140,20 +140,30 @@ export class Directory {
     guard?: OwnerGuard,
   ): Promise<EgroupRecord | undefined> {
     let entry = this.get(egroup) ?? (await this.refresh(egroup))
+    /** Revision of the record that an attempt without an answer may still replace. */
+    let inDoubt: number | undefined
     for (;;) {
       if (entry === undefined) return undefined
-      const next = change(entry.value)
-      if (next === undefined) return entry.value
-      let unheard = false
+      const changed = change(entry.value)
+      if (changed === undefined && entry.revision !== inDoubt) return entry.value
+      // Left as it is; but what was sent before may come yet. The same record, put again, moves the revision on.
+      const next = changed ?? entry.value
       try {
         if (await this.replace(egroup, entry.revision, next, guard)) return next
       } catch (error) {
         if (codeOf(error) !== 'TIMEOUT') throw error
-        unheard = true
+        inDoubt = entry.revision
       }
       if (guard !== undefined) await assertOwned(this.catalog, guard)
       entry = await this.refresh(egroup)
-      if (unheard && entry !== undefined && isSame(entry.value, next)) return next
+      if (
+        inDoubt !== undefined &&
+        entry !== undefined &&
+        entry.revision !== inDoubt &&
+        isSame(entry.value, next)
+      ) {
+        return next
+      }
     }
   }
 

@@ -89,6 +89,25 @@ describe('Directory', () => {
     expect((await directory.update(9, grow, guard))?.length).toBe(2)
   })
 
+  it.each([
+    ['that alone', []],
+    ['so did the first that was to end it', ['late']],
+    ['the answer of the one that ends it was lost', ['answer']],
+  ] as const)('a change that is not wanted any more does not come late: %s', async (_, more) => {
+    await directory.add(9, RECORD, guard)
+    lossy.losses.push('late', ...more)
+    let wanted = true
+    const list = (record: EgroupRecord): EgroupRecord | undefined => {
+      if (!wanted) return undefined
+      wanted = false
+      return { ...record, copies: [...record.copies, { node: 'node-2', tier: 'ssd' }] }
+    }
+    expect(await directory.update(9, list)).toEqual(RECORD)
+    const late = await lossy.arrive()
+    expect(late).toEqual(late.map(() => false))
+    expect((await directory.refresh(9))?.value).toEqual(RECORD)
+  })
+
   it('does not update for a deposed owner whose commit was not answered', async () => {
     await directory.add(9, RECORD, guard)
     await takeOver()

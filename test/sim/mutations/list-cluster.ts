@@ -104,6 +104,15 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     runs: { scenario: 'network' },
   },
   {
+    name: 'update-leaves-attempts',
+    breaks: 'when an update of the directory is not wanted any more, none of its attempts is on its way',
+    file: 'replication/directory.ts',
+    find: 'if (changed === undefined && entry.revision !== inDoubt)',
+    replace: 'if (changed === undefined)',
+    given: [LATE_COMMITS, FREQUENT_CHECKPOINTS],
+    runs: { scenario: 'network' },
+  },
+  {
     name: 'snapshot-listed-late',
     breaks: 'a snapshot is listed only while its root is the newest',
     file: 'vdisk/owned-vdisk.ts',
