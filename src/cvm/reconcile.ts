@@ -4,16 +4,20 @@
  *
  *   listed here, not on a device        → this node leaves the record, if another copy remains: the rebuild fills up
  *   listed as sealed, copy still open    → it missed the seal: cut to the sealed length; too short → as above
- *   on a device, not in the directory    → garbage of an earlier life: dropped
+ *   on a device, not in the directory    → garbage of an earlier life: dropped, but for one that is open and empty
  *   on a device, this node not listed    → it was dropped while the node was away: kept as nothing, dropped
  * A record that is still open belongs to its stream's owner, or to the one who takes over: left alone.
  *
- * A copy that was made before this CVM died may be about to be listed by whoever had asked for it. It goes all the same, since
- * a full cluster needs its space: whoever lists a copy makes sure afterwards that it is still there.
+ * A copy that was made before this CVM died may be about to be listed by whoever had asked for it. One with data goes all the same,
+ * since a full cluster needs its space: whoever lists a copy of what was written makes sure afterwards that it is still there. An
+ * open and empty one was made for a new egroup. Whoever opened that may have died too, with the commit that lists it under way:
+ * were all copies gone when it comes, a takeover would have to take the log for lost. So it stays until it has been unlisted for
+ * long enough (curator/unlisted.ts).
  */
 import type { EgroupId, NodeId } from '../base/units.ts'
 import type { EgroupRecord } from '../cluster/records.ts'
 import type { ExtentStore } from '../extent-store/extent-store.ts'
+import type { CopyInfo } from '../extent-store/types.ts'
 import type { Directory } from '../replication/directory.ts'
 
 export interface ReconcileReport {
@@ -42,11 +46,15 @@ export async function reconcile(
   for (const copy of store.copies()) {
     const record = directory.record(copy.egroup)
     const listed = record?.copies.some((c) => c.node === node) === true
-    if (listed || (record !== undefined && copy.kind === 'partial')) continue
+    if (listed || (record === undefined ? isNew(copy) : copy.kind === 'partial')) continue
     await store.dropCopy(copy.egroup)
     report.droppedCopies++
   }
   return report
+}
+
+function isNew({ kind, state, length }: CopyInfo): boolean {
+  return kind === 'full' && state === 'open' && length === 0
 }
 
 async function hasSealed(
