@@ -1,13 +1,19 @@
 /**
  * Packing on several threads. Guards: what comes is what `packSlice` of one thread makes, whoever packed it; other threads do
  * take part; a packer that is not worth it, or ended, says so; what finds no place waits for one, in its order; this thread
- * does one slice a turn of the event loop; and nothing waits for ever when workers end.
+ * does one slice a turn of the event loop; a worker makes no more memory than it can use; and nothing waits for ever when workers
+ * end.
  */
+import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
+import { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { kernel } from '../../src/base/chosen-path.ts'
 import { packSlice } from '../../src/base/codec.ts'
 import { hashOut } from '../../src/base/hash.ts'
+import { KERNEL_MEMORY_PAGES } from '../../src/base/kernel.ts'
 import { KiB, MiB } from '../../src/base/units.ts'
+import { PackStage, STAGE_WORDS } from '../../src/platform/real/pack-stage.ts'
 import { ThreadPacker } from '../../src/platform/real/thread-packer.ts'
 import type { PackedSlices, SliceRange } from '../../src/platform/types.ts'
 
@@ -131,7 +137,7 @@ test('writes under way when the workers end are packed all the same', async () =
     warm.release()
     await new Promise((resolve) => setTimeout(resolve, round * 10))
     const packing = Array.from({ length: 6 }, () => ending.pack(data, whole)!)
-    const closing = ending.close()
+    const closing = Promise.all([ending.close(), ending.close()])
     for (const each of packing) {
       const packed = await each
       expectPacked(packed, whole)
@@ -140,4 +146,41 @@ test('writes under way when the workers end are packed all the same', async () =
     await closing
     expect(ending.pack(data, whole)).toBeUndefined()
   }
+})
+
+test('a worker whose output does not come back takes no slices, until some has', async () => {
+  const workerData = {
+    number: 1,
+    kernelModule: kernel!.module,
+    memoryPages: KERNEL_MEMORY_PAGES,
+    leastSaved: 512,
+    outputsMax: 2,
+    words: STAGE_WORDS,
+  }
+  const worker = new Worker(new URL('../../src/platform/real/pack-worker.mjs', import.meta.url), {
+    workerData,
+  })
+  const stage = new PackStage(7, MiB, whole.length, () => {})
+  worker.postMessage({ id: 7, stage: stage.memory })
+  const told: { packed: number; output: Uint8Array<ArrayBuffer> }[] = []
+  worker.on('message', (each) => told.push(each))
+  const share = (): void => {
+    stage.fill(data, whole)
+    stage.share()
+  }
+  for (let job = 1; job <= 2; job++) {
+    share()
+    worker.postMessage({ id: 7 })
+    await once(worker, 'message')
+    expect(told.map(({ packed }) => packed)).toEqual(Array(job).fill(whole.length))
+  }
+  share()
+  for (let i = 0; i < 20; i++) worker.postMessage({ id: 7 })
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  expect([told.length, stage.memory.left[0]]).toEqual([2, whole.length])
+  const { output } = told.pop()!
+  worker.postMessage({ id: 7, output }, [output.buffer])
+  await once(worker, 'message')
+  expect(told.at(-1)!.packed).toBe(whole.length)
+  await worker.terminate()
 })

@@ -45,9 +45,9 @@ export class PackStage implements PackedSlices {
     this.outputs = [new Uint8Array(bytes)]
   }
 
-  /** Copies the slices in. From here on any thread may take them. */
+  /** Copies the slices in. */
   fill(data: Uint8Array, slices: readonly SliceRange[]): void {
-    const { left, rows, input } = this.memory
+    const { rows, input } = this.memory
     let at = 0
     for (const [slice, { offset, bytes }] of slices.entries()) {
       const row = slice * ROW
@@ -58,7 +58,11 @@ export class PackStage implements PackedSlices {
     }
     this.slices = slices.length
     this.done = 0
-    Atomics.store(left, 0, slices.length)
+  }
+
+  /** From here on any thread may take slices. */
+  share(): void {
+    Atomics.store(this.memory.left, 0, this.slices)
   }
 
   /** Packs a slice, unless other threads have taken all. */
@@ -75,9 +79,10 @@ export class PackStage implements PackedSlices {
     return this.isLast(count)
   }
 
-  /** Packs all slices, whoever had taken them: their threads are gone. */
+  /** Packs all slices, whoever had taken them: their threads are gone, or were never told. */
   packAll(): void {
     Atomics.store(this.memory.left, 0, 0)
+    this.outputs.length = 1
     for (let slice = 0; slice < this.slices; slice++) this.pack(slice)
   }
 

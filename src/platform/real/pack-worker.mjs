@@ -8,7 +8,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 
 /** @typedef {{ left: Int32Array, rows: Uint32Array, input: Uint8Array }} Stage */
 
-const { number, kernelModule, memoryPages, leastSaved, words } = workerData
+const { number, kernelModule, memoryPages, leastSaved, outputsMax, words } = workerData
 const { ROW, AT, RAW, STORED, HIGH, LOW, BY } = words
 
 const { WebAssembly } = /** @type {any} */ (globalThis)
@@ -23,6 +23,7 @@ const OUTPUT = kernel.OUTPUT.value
 const stages = new Map()
 /** Output that came back. @type {Uint8Array<ArrayBuffer>[]} */
 const spare = []
+let made = 0
 
 /**
  * @param {Stage} stage
@@ -64,14 +65,21 @@ parentPort?.on(
     if (stage === undefined) return
     let packed = 0
     /** @type {Uint8Array<ArrayBuffer> | undefined} */
-    let output
+    let output = spare.pop()
+    // The rest is on its way back, behind this message.
+    if (output === undefined && made === outputsMax) return
     for (;;) {
       const slice = Atomics.sub(stage.left, 0, 1) - 1
       if (slice < 0) break
-      output ??= spare.pop() ?? new Uint8Array(stage.input.length)
+      if (output === undefined) {
+        made++
+        output = new Uint8Array(stage.input.length)
+      }
       pack(stage, slice, output)
       packed++
     }
-    if (output !== undefined) parentPort?.postMessage({ id, number, packed, output }, [output.buffer])
+    if (output === undefined) return
+    if (packed > 0) parentPort?.postMessage({ id, number, packed, output }, [output.buffer])
+    else spare.push(output)
   },
 )

@@ -23,7 +23,7 @@ const WORTH_BYTES = 192 * 1024
 /** The longest write, and the most slices that it can have: one of each block. */
 const STAGE_BYTES = 1 * MiB
 const STAGE_SLICES = 256
-/** Writes that are laid out at a time, 2 MiB each: enough for a worker to have the next when it ends one. */
+/** Writes that are laid out at a time, 2 MiB each and 1 MiB for each worker: enough for a worker to have the next when it ends one. */
 const STAGES_MAX = 4
 
 /** What a worker tells: the slices that it packed of a stage, and where they are. */
@@ -61,6 +61,7 @@ export class ThreadPacker implements SlicePacker {
   /** No workers, any more. */
   private ended: boolean
   private helps = false
+  private closing: Promise<void> | undefined
 
   /** @param threads workers beside the calling thread; 0: none, and nothing is ever packed here. */
   constructor(threads: number) {
@@ -80,7 +81,12 @@ export class ThreadPacker implements SlicePacker {
   }
 
   /** Ends the workers; what they had under way is packed by this thread. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.closing ??= this.end()
+    return this.closing
+  }
+
+  private async end(): Promise<void> {
     this.ended = true
     const { helpers } = this
     this.helpers = []
@@ -107,6 +113,7 @@ export class ThreadPacker implements SlicePacker {
         stage.onPacked()
         continue
       }
+      stage.share()
       this.underWay.add(stage)
       for (const helper of this.helpers) call(helper, stage)
       this.helpSoon()
@@ -162,6 +169,7 @@ export class ThreadPacker implements SlicePacker {
       kernelModule: kernel!.module,
       memoryPages: KERNEL_MEMORY_PAGES,
       leastSaved: SECTOR_BYTES,
+      outputsMax: STAGES_MAX,
       words: STAGE_WORDS,
     }
     for (let number = 1; number <= this.threads; number++) {
