@@ -75,6 +75,8 @@ export class OwnedVDisk {
   private checkpointAt = 0
   private checkpointRunning: Promise<void> | undefined
   private cancelIdle: (() => void) | undefined
+  /** In the line of the idle ones. */
+  private waitsForCheckpoint = false
   private stopped: HitherError | undefined
 
   private constructor(activation: Activation, services: VDiskServices) {
@@ -394,16 +396,21 @@ export class OwnedVDisk {
       if (this.stopped !== undefined) return
       // Still busy: the size trigger takes care; look again later.
       if (this.queue.logged !== loggedAtArm) this.armIdleCheckpoint()
-      else if (this.map.dirtyLeaves > 0) {
+      else if (this.map.dirtyLeaves > 0 && !this.waitsForCheckpoint) {
+        this.waitsForCheckpoint = true
         void this.services.idleCheckpoints.run(() => this.checkpointIdle(loggedAtArm))
       }
     })
   }
 
-  /** Unless it was written to while it waited for its turn: then the next idle checkpoint is under way already. */
-  private checkpointIdle(logged: number): Promise<void> {
-    if (this.stopped !== undefined || this.queue.logged !== logged) return Promise.resolve()
-    return this.startCheckpoint()
+  /** `undefined`: none now. */
+  private checkpointIdle(logged: number): Promise<void> | undefined {
+    this.waitsForCheckpoint = false
+    if (this.stopped !== undefined || this.map.dirtyLeaves === 0) return undefined
+    if (this.queue.logged === logged) return this.startCheckpoint()
+    // It was written to while it waited for its turn.
+    this.armIdleCheckpoint()
+    return undefined
   }
 
   /** The one that runs, or a new one. Does not reject. */

@@ -1,6 +1,6 @@
 /**
  * vDisks that fall idle together, in the simulated world. Guards: they are checkpointed one at a time, and most of the time is
- * the guests'; one that is written to while it waits for its turn is left for later.
+ * the guests'; one that is written to while it waits for its turn is left for later, and is not forgotten, whatever wrote to it.
  */
 import { expect, test } from 'vitest'
 import { KiB, MiB, openSimCluster, type SimCluster } from '../../src/sim.ts'
@@ -81,6 +81,25 @@ test('a vDisk that is written to while it waits is not idle', async () => {
   expect(last['checkpointAt']).toBe(before)
   await Promise.all(writes)
   await sim.world.clock.sleep(2 * IDLE_MS + 1_000)
+  expect(last['checkpointAt']).toBeGreaterThan(before)
+  expect(last.map.dirtyLeaves).toBe(0)
+  await sim.close()
+})
+
+test('a vDisk that is shrunk while it waits is checkpointed later', async () => {
+  const { sim, disks, busy } = await open()
+  const last = owned(sim).at(-1)!
+  const before = last['checkpointAt']
+  const writes: Promise<void>[] = []
+  let shrunk: Promise<void> | undefined
+  await watch(sim, DISKS - 1, () => {
+    writes.push(busy.write(0, BLOCK))
+    if (last['waitsForCheckpoint']) shrunk ??= disks.at(-1)!.resize(512, { discardData: true })
+  })
+  await Promise.all(writes)
+  await shrunk
+  await sim.world.clock.sleep(3 * IDLE_MS)
+  expect(shrunk).toBeDefined()
   expect(last['checkpointAt']).toBeGreaterThan(before)
   expect(last.map.dirtyLeaves).toBe(0)
   await sim.close()
