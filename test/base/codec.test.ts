@@ -45,7 +45,7 @@ function failure(work: () => void): string | undefined {
 }
 
 describe.each(DATA_PATHS)('LZ4 codec of the %s', (_name, path) => {
-  const { compressInto, decompressInto, packSlice, unpackSlice } = path
+  const { compressInto, decompressed, decompressInto, packSlice, unpackSlice } = path
 
   function compress(raw: Uint8Array): Buffer {
     const target = Buffer.alloc(STORED_MAX)
@@ -79,6 +79,7 @@ describe.each(DATA_PATHS)('LZ4 codec of the %s', (_name, path) => {
         const back = Buffer.alloc(raw.length + 40, GUARD)
         decompressInto(stored, targetOffset, bytes, back, 20, raw.length)
         expect(Buffer.compare(back.subarray(20, 20 + raw.length), raw)).toBe(0)
+        expect(Buffer.compare(decompressed(stored, targetOffset, bytes, raw.length), raw)).toBe(0)
         expect(back.subarray(0, 20).every((byte) => byte === GUARD)).toBe(true)
         expect(back.subarray(20 + raw.length).every((byte) => byte === GUARD)).toBe(true)
       }),
@@ -141,6 +142,7 @@ describe.each(DATA_PATHS)('LZ4 codec of the %s', (_name, path) => {
           const code = failure(() => decompressInto(damaged, 0, damaged.length, target, 16, rawBytes))
           expect([undefined, 'CHECKSUM_MISMATCH']).toContain(code)
           const promised = code === undefined ? rawBytes : 0
+          expect(failure(() => decompressed(damaged, 0, damaged.length, rawBytes))).toBe(code)
           expect(target.subarray(0, 16).every((byte) => byte === GUARD)).toBe(true)
           expect(target.subarray(16 + promised).every((byte) => byte === GUARD)).toBe(true)
           expect(decompress(witnessStored, witness.length).equals(witness)).toBe(true)
@@ -159,7 +161,9 @@ describe.each(DATA_PATHS)('LZ4 codec of the %s', (_name, path) => {
       expect(failure(() => decompressInto(stored, 0, stored.length, target, 0, rawBytes))).toBe(
         'CHECKSUM_MISMATCH',
       )
+      expect(failure(() => decompressed(stored, 0, stored.length, rawBytes))).toBe('CHECKSUM_MISMATCH')
     }
+    expect(failure(() => decompressed(stored, 1, stored.length, 4096))).toBe('INTERNAL')
     expect(failure(() => decompressInto(stored, 0, stored.length, Buffer.alloc(4095), 0, 4096))).toBe(
       'INTERNAL',
     )
