@@ -12,7 +12,7 @@ import type { RecordEntries, Versioned } from '../cluster/records-view.ts'
 
 const ROWS_FIRST = 64
 /** How much larger the columns get when they are full: large tables have little memory to spare. */
-const GROWTH = 1.25
+const GROWTH = 1.125
 /** Copies that a row has room for: RF, and one on its way. */
 const COPIES_MAX = 4
 const NODES_MAX = 0x7fff
