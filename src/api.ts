@@ -517,13 +517,16 @@ export type ClusterEventBody =
 export interface MemoryStats {
   /** Decompressed blocks: at most `cacheBytes` of the settings, per CVM. */
   readonly cacheBytes: number
-  /** Map pages: at most `mapBytes` of the settings, per CVM. */
+  /** Map pages that may go: at most `mapBytes` of the settings, per CVM. */
   readonly mapBytes: number
-  /** Map pages that wait for a checkpoint, beside that budget: at most 32 MiB per vDisk. */
-  readonly dirtyMapBytes: number
+  /**
+   * Map pages that have to stay, beside that budget: changed since the last checkpoint, being stored, or under a write.
+   * Writers wait for a checkpoint when they get to 32 MiB of a vDisk.
+   */
+  readonly heldMapBytes: number
   /** Candidate indexes of dedupe: at most 64 MiB per CVM. */
   readonly fingerprintBytes: number
-  /** Tables of all egroups: at most 64 bytes for each, per CVM. */
+  /** Tables of all egroups, per CVM: up to 64 bytes for each, and 4 KiB when there are few. They do not shrink. */
   readonly egroupBytes: number
 }
 

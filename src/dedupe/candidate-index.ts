@@ -92,8 +92,8 @@ export class CandidateIndex {
   touch(hi: number): void {
     const words = this.#segments[this.#segmentOf(hi)]!
     const first = bucketOf(hi) * BUCKET_WORDS
-    // Both ends: a bucket may lie in two lines.
-    this.#touched = words[first]! ^ words[first + BUCKET_WORDS - 1]!
+    // 96 bytes may lie in three lines.
+    this.#touched = words[first]! ^ words[first + BUCKET_WORDS / 2]! ^ words[first + BUCKET_WORDS - 1]!
   }
 
   /** Looks a fingerprint (two unsigned halves) up. When `true`, the candidate is in `egroup` and `ref`. */

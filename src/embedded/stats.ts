@@ -7,7 +7,6 @@ import { type EgroupRecord, keys, type OwnerRecord, type VDiskRecord } from '../
 import type { RecordsView } from '../cluster/records-view.ts'
 import { vdiskInfo } from '../cvm/administration.ts'
 import type { Cvm } from '../cvm/cvm.ts'
-import { PAGE_BYTES } from '../vdisk/page-map.ts'
 import type { DiskTrack } from './disk-track.ts'
 import { missingData } from './missing-data.ts'
 import type { EmbeddedNode } from './node.ts'
@@ -38,7 +37,7 @@ export function clusterStats(view: View): ClusterStats {
   let partialBytes = 0
   let copies = 0
   let logicalBytes = 0
-  const memory = { cacheBytes: 0, mapBytes: 0, dirtyMapBytes: 0, fingerprintBytes: 0, egroupBytes: 0 }
+  const memory = { cacheBytes: 0, mapBytes: 0, heldMapBytes: 0, fingerprintBytes: 0, egroupBytes: 0 }
   for (const node of [...view.members.keys()].sort(compareNodes)) {
     const member = view.members.get(node)!
     const { io, events, sentBytes } = member.counters()
@@ -75,7 +74,7 @@ export function clusterStats(view: View): ClusterStats {
     memory.egroupBytes += cvm.directory.sizeBytes
     for (const vdisk of cvm.ownership.owned()) {
       logicalBytes += vdisk.mappedBytes
-      memory.dirtyMapBytes += vdisk.map.dirtyLeaves * PAGE_BYTES
+      memory.heldMapBytes += vdisk.map.heldBytes
     }
   }
   const readBytes = read.localBytes + read.remoteBytes

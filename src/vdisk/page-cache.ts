@@ -18,6 +18,7 @@ export class PageCache {
       noDisposeOnSet: true,
       dispose: (_, page, reason) => {
         page.cached = false
+        page.map.cachedPages--
         if (reason === 'evict') page.map.evict(page)
       },
     })
@@ -31,6 +32,7 @@ export class PageCache {
   add(page: Page): void {
     if (page.cached) return
     page.cached = true
+    page.map.cachedPages++
     this.pages.set(page, true)
   }
 

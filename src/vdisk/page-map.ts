@@ -44,6 +44,8 @@ export interface Page {
 export type PageLoader = (ref: PageRef) => Promise<Uint32Array>
 
 export class PageMap {
+  /** Pages of this map that are in the page cache now; it counts them. */
+  cachedPages = 0
   private readonly tables: Array<Map<number, Page>> = []
   private readonly loading = new Map<string, Promise<Page>>()
   private readonly dirtyPages: Array<Set<Page>> = []
@@ -87,6 +89,16 @@ export class PageMap {
   /** Leaf pages that changed since the last checkpoint. */
   get dirtyLeaves(): number {
     return this.dirtyPages[0]!.size
+  }
+
+  /**
+   * Memory of the pages that have to stay, and so are not in the page cache: changed since the last checkpoint, being stored, or
+   * under a write. Bytes.
+   */
+  get heldBytes(): number {
+    let pages = 0
+    for (const table of this.tables) pages += table.size
+    return (pages - this.cachedPages) * PAGE_BYTES
   }
 
   /** The leaf of `vblock` when it is in memory. */

@@ -221,6 +221,9 @@ export class WritePath {
         next++
       }
       const to = Math.min(end, next * BLOCKS_PER_VBLOCK)
+      // A disk may have more leaves than may wait for a checkpoint.
+      const throttled = this.deps.throttle()
+      if (throttled !== undefined) await throttled
       const pinned = map.pin(from, to)
       if (pinned !== undefined) await pinned
       try {

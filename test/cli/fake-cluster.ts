@@ -269,7 +269,7 @@ export class FakeCluster implements Cluster {
       egroups: 2,
       repairedSlices: 0,
       corruptSlices: 0,
-      memory: { cacheBytes: 1, mapBytes: 2, dirtyMapBytes: 3, fingerprintBytes: 4, egroupBytes: 5 },
+      memory: { cacheBytes: 1, mapBytes: 2, heldMapBytes: 3, fingerprintBytes: 4, egroupBytes: 5 },
       nodes: Object.fromEntries(this.nodes.map((node) => [node, { ssd: tier, hdd: tier }])),
     }
   }

@@ -167,7 +167,7 @@ function describeStats(context: CommandContext, stats: ClusterStats): string {
       ],
       [
         'memory',
-        `cache ${formatBytes(memory.cacheBytes)}, maps ${formatBytes(memory.mapBytes)} and ${formatBytes(memory.dirtyMapBytes)} to be stored, fingerprints ${formatBytes(memory.fingerprintBytes)}, egroups ${formatBytes(memory.egroupBytes)}`,
+        `cache ${formatBytes(memory.cacheBytes)}, maps ${formatBytes(memory.mapBytes)} and ${formatBytes(memory.heldMapBytes)} to be stored, fingerprints ${formatBytes(memory.fingerprintBytes)}, egroups ${formatBytes(memory.egroupBytes)}`,
       ],
     ],
     context.colors,
