@@ -89,6 +89,8 @@ async function main(): Promise<number> {
   const stop = new AbortController()
   // The seed that runs ends at once and does not count; a second signal ends the process, as ever.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
+  // So does one whose reader has gone. Unheard, it would be taken for an error of the run, which is told, and so on.
+  for (const output of [process.stdout, process.stderr]) output.on('error', () => stop.abort())
   const totals = (): Total => ({
     seeds,
     violations: failure?.violations.length ?? 0,
