@@ -23,6 +23,7 @@ import { METHOD } from '../replication/methods.ts'
 import type { CuratorContext } from './context.ts'
 import { Drain } from './drain.ts'
 import { asLeader } from './leadership.ts'
+import { LostCopies } from './lost-copies.ts'
 import { Pace } from './pace.ts'
 import { Rebuild } from './rebuild.ts'
 import { Reclaim, type ReclaimResult } from './reclaim.ts'
@@ -130,6 +131,7 @@ export class Curator {
     }
     this.unsubscribe.push(
       this.unlisted.watch(),
+      new LostCopies(this.context).watch(),
       membership.onChange(({ node, alive }) => {
         this.changed = true
         if (alive) this.downSince.delete(node)

@@ -174,14 +174,10 @@ export class ScrubNode {
     return found
   }
 
-  /** The last copy of a record is never given up. */
   private async leave(egroup: EgroupId): Promise<void> {
     const { directory, stores } = this.context
     try {
-      await directory.update(egroup, (record) => {
-        const copies = record.copies.filter((copy) => copy.node !== stores.self)
-        return copies.length > 0 && copies.length < record.copies.length ? { ...record, copies } : undefined
-      })
+      await directory.leave(egroup, stores.self)
     } catch (error) {
       this.context.onError(`giving up the lost copy of egroup ${egroup}`, asHitherError(error))
     }

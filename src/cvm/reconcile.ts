@@ -38,8 +38,8 @@ export async function reconcile(
     const record = entry.value
     if (!record.copies.some((copy) => copy.node === node)) continue
     if (record.state === 'sealed' && !(await hasSealed(egroup, record, store, report))) {
-      const left = await leave(node, egroup, directory)
-      if (left) report.lostCopies++
+      // The last copy is never given up: its device may come back, and an error is better than silence.
+      if (await directory.leave(egroup, node)) report.lostCopies++
     }
   }
   if (!dropUnlisted) return report
@@ -74,15 +74,4 @@ async function hasSealed(
   } catch {
     return false
   }
-}
-
-/** The last copy is never given up: its device may come back, and an error is better than silence. */
-async function leave(node: NodeId, egroup: EgroupId, directory: Directory): Promise<boolean> {
-  let left = false
-  await directory.update(egroup, (record) => {
-    const copies = record.copies.filter((copy) => copy.node !== node)
-    left = copies.length > 0 && copies.length < record.copies.length
-    return left ? { ...record, copies } : undefined
-  })
-  return left
 }

@@ -8,7 +8,7 @@
  * The cache is right in all cases, later: the watch tells.
  */
 import { codeOf } from '../base/errors.ts'
-import type { EgroupId, VDiskId } from '../base/units.ts'
+import type { EgroupId, NodeId, VDiskId } from '../base/units.ts'
 import { type EgroupRecord, egroupOfKey, encodeRecord, keys } from '../cluster/records.ts'
 import { RecordsView, type Versioned } from '../cluster/records-view.ts'
 import type { Catalog } from '../platform/types.ts'
@@ -165,6 +165,17 @@ export class Directory {
         return next
       }
     }
+  }
+
+  /** Takes a node out of a record, whose copy is lost. `false`: it is not listed, or is the last one, which is never given up. */
+  async leave(egroup: EgroupId, node: NodeId): Promise<boolean> {
+    let left = false
+    await this.update(egroup, (record) => {
+      const copies = record.copies.filter((copy) => copy.node !== node)
+      left = copies.length > 0 && copies.length < record.copies.length
+      return left ? { ...record, copies } : undefined
+    })
+    return left
   }
 
   /** Takes an egroup out of the directory, if it still has `revision`. Its copies are garbage from then on. */

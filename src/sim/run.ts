@@ -13,7 +13,7 @@
  */
 import { asHitherError } from '../base/errors.ts'
 import type { EgroupId } from '../base/units.ts'
-import { copyFaults } from './check/copies.ts'
+import { CopyCheck } from './check/copies.ts'
 import { DirectoryCheck } from './check/directory.ts'
 import { MoveCheck } from './check/moves.ts'
 import { OwnerCheck } from './check/owners.ts'
@@ -164,10 +164,11 @@ class Run {
       owners.look()
       moves.look()
     })
+    const copies = new CopyCheck(sim, directory, roots)
     // Damage takes copies away, too: a lost write may be that of the table that knows of one.
     this.every(COPIES_LOOK_MS, () => {
       grownCopies(sim, this.localised).forEach(report)
-      if (!this.damage) copyFaults(sim, directory, roots).forEach(report)
+      if (!this.damage) copies.look().forEach(report)
     })
     const deps = { loop, random: world.chance(5), tally, onViolation: report }
     for (const disk of plan.disks) {

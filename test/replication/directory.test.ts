@@ -125,6 +125,15 @@ describe('Directory', () => {
     expect(sealed).toEqual({ ...seal(RECORD), rf: 3 })
   })
 
+  it('takes a node out of a record, but never the last one', async () => {
+    const both = [...RECORD.copies, { node: 'node-2', tier: 'ssd' as const }]
+    await directory.add(9, { ...RECORD, copies: both }, guard)
+    expect(await directory.leave(9, 'node-3')).toBe(false)
+    expect(await directory.leave(9, 'node-2')).toBe(true)
+    expect(await directory.leave(9, 'node-1')).toBe(false)
+    expect(directory.record(9)?.copies).toEqual(RECORD.copies)
+  })
+
   it('says TIMEOUT when the catalog cannot be read either', async () => {
     await directory.add(9, RECORD, guard)
     server.faults.isolate('a')

@@ -1,7 +1,7 @@
 /** The checkers of copies and of the directory's history tell of what they are there for, and of nothing else. */
 import { beforeEach, expect, test } from 'vitest'
 import { type EgroupRecord, encodeRecord } from '../../src/cluster/records.ts'
-import { copyFaults } from '../../src/sim/check/copies.ts'
+import { CopyCheck } from '../../src/sim/check/copies.ts'
 import { DirectoryCheck } from '../../src/sim/check/directory.ts'
 import { RootCheck } from '../../src/sim/check/roots.ts'
 import type { SimCluster } from '../../src/sim/cluster.ts'
@@ -23,6 +23,8 @@ let roots: RootCheck
 let directory: DirectoryCheck
 let info: { kind: string; state: string; length: number } | undefined
 let failed: boolean
+let now: number
+let copies: CopyCheck
 
 beforeEach(() => {
   found = []
@@ -30,6 +32,15 @@ beforeEach(() => {
   info = { kind: 'full', state: 'sealed', length: 4096 }
   roots = new RootCheck((what) => found.push(what))
   directory = new DirectoryCheck(roots, (what) => found.push(what))
+  now = 1_000
+  const store = { usage: () => [{ failed }], info: () => info }
+  const loop = {
+    get now() {
+      return now
+    },
+  }
+  const sim = { loop, cluster: { nodes: ['node-1'] }, cvm: () => ({ store }) } as unknown as SimCluster
+  copies = new CopyCheck(sim, directory, roots)
 })
 
 function replayFrom(order: number, offset: number): void {
@@ -37,20 +48,24 @@ function replayFrom(order: number, offset: number): void {
 }
 
 function look(): string[] {
-  const store = { usage: () => [{ failed }], info: () => info }
-  const sim = { cluster: { nodes: ['node-1'] }, cvm: () => ({ store }) } as unknown as SimCluster
-  return copyFaults(sim, directory, roots)
+  return copies.look()
 }
 
-test('a copy that is listed and not there is told, unless its device has failed', () => {
+test('a copy that is listed and not there for long is told, unless its device has failed', () => {
   directory.changed(EGROUP, encodeRecord(SEALED))
   expect(look()).toEqual([])
   info = undefined
+  expect(look()).toEqual([])
+  now += 4_999
+  expect(look()).toEqual([])
+  now += 1
   expect(look()).toHaveLength(1)
   failed = true
   expect(look()).toEqual([])
   failed = false
   info = { kind: 'partial', state: 'sealed', length: 4096 }
+  expect(look()).toEqual([])
+  now += 5_000
   expect(look()).toHaveLength(1)
 })
 

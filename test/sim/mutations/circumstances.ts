@@ -47,6 +47,13 @@ export const FREQUENT_CHECKPOINTS: Edit = {
   replace: 'const CHECKPOINT_LOG_BYTES = MiB / 8',
 }
 
+/** Nobody looks whether what a record lists is there: else that heals as soon as it is seen. */
+export const LOST_COPIES_UNSEEN: Edit = {
+  file: 'curator/curator.ts',
+  find: '      new LostCopies(this.context).watch(),\n',
+  replace: '',
+}
+
 /** A frame in ten comes a second time, up to 400 ms after the first. */
 export const LATE_DOUBLES: Edit = {
   file: 'platform/sim/sim-network.ts',

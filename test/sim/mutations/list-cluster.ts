@@ -4,6 +4,7 @@ import {
   FREQUENT_CHECKPOINTS,
   LATE_COMMITS,
   LATE_DOUBLES,
+  LOST_COPIES_UNSEEN,
   RESTLESS_TIERS,
   SLOW_MARK,
   SLOW_MOVES,
@@ -104,13 +105,12 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     runs: { scenario: 'network' },
   },
   {
-    name: 'update-leaves-attempts',
-    breaks: 'when an update of the directory is not wanted any more, none of its attempts is on its way',
-    file: 'replication/directory.ts',
-    find: 'if (changed === undefined && entry.revision !== inDoubt)',
-    replace: 'if (changed === undefined)',
+    name: 'lost-copies-unseen',
+    breaks:
+      'a listed copy exists, or its node leaves the record: nobody looks, and commits that list one come late',
+    ...LOST_COPIES_UNSEEN,
     given: [LATE_COMMITS, FREQUENT_CHECKPOINTS],
-    runs: { scenario: 'network' },
+    runs: { scenario: 'crashes' },
   },
   {
     name: 'snapshot-listed-late',
@@ -167,6 +167,7 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     file: 'curator/rebuild.ts',
     find: 'await this.discard(egroup, listed ? dropped.map((copy) => copy.node) : [target])',
     replace: 'await this.discard(egroup, [target, ...dropped.map((copy) => copy.node)])',
+    also: [LOST_COPIES_UNSEEN],
     runs: { scenario: 'crashes' },
   },
   {
@@ -175,6 +176,7 @@ export const CLUSTER_MUTATIONS: readonly Mutation[] = [
     file: 'locality/mover.ts',
     find: '      .of(from)\n      .dropCopy(egroup)',
     replace: '      .of(added.node)\n      .dropCopy(egroup)',
+    also: [LOST_COPIES_UNSEEN],
     given: EAGER_COMPLETION,
     runs: { scenario: 'operators' },
   },
