@@ -3,7 +3,8 @@
  * docs/decisions/0005-fused-kernel.md).
  *
  * One instance per thread. Its memory is fixed, 256 KiB, so views of it never go dead. All of it is a stage: each
- * call of `kernel-path.ts` copies in, works, copies out, and leaves nothing there that a later call relies on.
+ * call of `kernel-path.ts` copies in and works, and no later call relies on what is there; results that are handed out as
+ * views (`inspectBlocks`, `decompressed`) are read before the next one.
  */
 import { LITTLE_ENDIAN } from './data-path.ts'
 import { KERNEL_WASM } from './kernel-wasm.ts'
