@@ -8,11 +8,11 @@
  *   on a device, this node not listed    → it was dropped while the node was away: kept as nothing, dropped
  * A record that is still open belongs to its stream's owner, or to the one who takes over: left alone.
  *
- * A copy that was made before this CVM died may be about to be listed by whoever had asked for it. One with data goes all the same,
- * since a full cluster needs its space: whoever lists a copy of what was written makes sure afterwards that it is still there. An
- * open and empty one was made for a new egroup. Whoever opened that may have died too, with the commit that lists it under way:
- * were all copies gone when it comes, a takeover would have to take the log for lost. So it stays until it has been unlisted for
- * long enough (curator/unlisted.ts).
+ * A copy that was made before this CVM died may be about to be listed by whoever had asked for it. One with data goes all the
+ * same, since a full cluster needs its space: whoever lists a copy of what was written makes sure afterwards that it is still
+ * there, and so does this node (curator/lost-copies.ts). An open and empty one was made for a new egroup. Whoever opened that may
+ * have died too, with the commit that lists it under way: were all copies gone when it comes, a takeover would have to take the
+ * log for lost. So it stays until it has been unlisted for long enough (curator/unlisted.ts).
  */
 import type { EgroupId, NodeId } from '../base/units.ts'
 import type { EgroupRecord } from '../cluster/records.ts'
