@@ -208,8 +208,16 @@ export class OwnedVDisk {
     this.assertWritable()
     if (attempt !== undefined) this.attempts.admit(attempt)
     if (length === 0) return
-    await this.writes.erase(offset, length, sync)
-    this.afterWrite()
+    await this.eraseRange(offset, length, sync)
+  }
+
+  /** One that fails half way has changed the map, too. */
+  private async eraseRange(offset: number, length: number, sync: boolean): Promise<void> {
+    try {
+      await this.writes.erase(offset, length, sync)
+    } finally {
+      this.afterWrite()
+    }
   }
 
   async flush(): Promise<void> {
@@ -244,7 +252,7 @@ export class OwnedVDisk {
       }
       // It may have been drained meanwhile. Once an erase has begun, that waits for it.
       this.assertServing()
-      await this.writes.erase(size, old - size, true)
+      await this.eraseRange(size, old - size, true)
     }
     await this.checkpointing.run(() => {
       this.assertServing()

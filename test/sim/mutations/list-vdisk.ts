@@ -134,7 +134,7 @@ export const VDISK_MUTATIONS: readonly Mutation[] = [
     name: 'shrink-keeps-data',
     breaks: 'what a shrink discards reads as zeros when the disk grows again',
     file: 'vdisk/owned-vdisk.ts',
-    find: '      await this.writes.erase(size, old - size, true)\n',
+    find: '      await this.eraseRange(size, old - size, true)\n',
     replace: '',
     given: RESTLESS_SIZES,
   },
