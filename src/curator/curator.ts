@@ -148,6 +148,7 @@ export class Curator {
       platform.catalog.watch('snapshot/', note),
       platform.catalog.watch('vdisk/', note),
     )
+    this.unlisted.look().catch((error: unknown) => this.context.onError('looking for unlisted copies', error))
     this.armScan()
   }
 

@@ -166,13 +166,20 @@ export class Rebuild {
     if (target === undefined || sources.length === 0) return undefined
     const { stream, generation } = record
     const tier = this.context.space.tierFor(target)
+    let pulled: number
     for (const from of sources) {
       try {
-        const { bytes } = await stores.of(target).pull({ egroup, stream, generation, tier, from })
-        return (await this.list(egroup, target, most, counts)) ? bytes : 0
+        pulled = (await stores.of(target).pull({ egroup, stream, generation, tier, from })).bytes
       } catch (error) {
         const code = codeOf(error)
         if (code === 'NO_SPACE' || code === 'DEVICE_FULL' || code === 'DEVICE_FAILED') break
+        continue
+      }
+      try {
+        return (await this.list(egroup, target, most, counts)) ? pulled : 0
+      } catch {
+        // Whether it is listed now, or will be, is not known: not to be tried with another source.
+        break
       }
     }
     full.add(target)
@@ -217,18 +224,24 @@ export class Rebuild {
     })
     const listed = after?.copies.some((copy) => copy.node === target) === true
     if (listed && (await stores.of(target).copyInfo(egroup))?.kind !== 'full') {
-      await this.unlist(egroup, target)
+      await this.unlist(egroup, target, dropped)
       return false
     }
     await this.discard(egroup, listed ? dropped.map((copy) => copy.node) : [target])
     return listed
   }
 
-  /** The target started anew between the pull and the listing, and dropped what nobody listed (cvm/reconcile.ts). */
-  private async unlist(egroup: EgroupId, target: NodeId): Promise<void> {
+  /**
+   * The target started anew between the pull and the listing, and dropped what nobody listed (cvm/reconcile.ts). It may have left
+   * the record by itself. Those that left for it come back while there are too few.
+   */
+  private async unlist(egroup: EgroupId, target: NodeId, dropped: readonly CopyRecord[]): Promise<void> {
     await this.context.directory.update(egroup, (record) => {
       const copies = record.copies.filter((copy) => copy.node !== target)
-      return copies.length === 0 ? undefined : { ...record, copies }
+      for (const copy of dropped) {
+        if (copies.length < record.rf && !copies.some(({ node }) => node === copy.node)) copies.push(copy)
+      }
+      return isSameList(copies, record.copies) || copies.length === 0 ? undefined : { ...record, copies }
     })
   }
 
@@ -272,4 +285,8 @@ export class Rebuild {
   private blockOf(node: NodeId): string {
     return this.context.membership.member(node)?.block ?? node
   }
+}
+
+function isSameList(a: readonly CopyRecord[], b: readonly CopyRecord[]): boolean {
+  return a.length === b.length && a.every((copy, i) => copy.node === b[i]!.node)
 }

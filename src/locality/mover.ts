@@ -177,9 +177,12 @@ export class Mover {
       throw new HitherError('CONFLICT', `egroup ${egroup} was changed by somebody else while it moved`)
     }
     if ((await stores.of(added.node).copyInfo(egroup))?.kind !== 'full') {
+      // The node may have left the record by itself (curator/lost-copies.ts): the old copy is listed again all the same.
       await directory.update(egroup, (record) => {
-        if (!record.copies.some((copy) => copy.node === added.node)) return undefined
-        const others = record.copies.filter((copy) => copy.node !== added.node && copy.node !== from)
+        const others = record.copies.filter((copy) => copy.node !== added.node)
+        if (others.length >= record.rf || others.some((copy) => copy.node === from)) {
+          return others.length === record.copies.length ? undefined : { ...record, copies: others }
+        }
         return { ...record, copies: [...others, ...listed.filter((copy) => copy.node === from)] }
       })
       throw new HitherError('CONFLICT', `${added.node} lost its copy of egroup ${egroup} while it moved`)

@@ -130,7 +130,7 @@ export class Directory {
 
   /**
    * Applies `change` to the current record until it sticks. `change` returns `undefined` to leave it as it is.
-   * Returns the record as it is then, or `undefined` when the egroup is gone; no attempt is on its way any more.
+   * Returns the record as it is then, or `undefined` when the egroup is gone; when it resolves, no attempt is on its way.
    * `STALE_GENERATION` when the guard is broken. `change` must bear to be applied to its own outcome: a commit that was
    * not heard of may have been followed by somebody else's.
    */
@@ -167,12 +167,19 @@ export class Directory {
     }
   }
 
-  /** Takes a node out of a record, whose copy is lost. `false`: it is not listed, or is the last one, which is never given up. */
-  async leave(egroup: EgroupId, node: NodeId): Promise<boolean> {
+  /**
+   * Takes a node out of a record, whose copy is lost. `false`: it is not listed, or is the last one, which is never given up.
+   * @param isLost looks once more, at the record as it is
+   */
+  async leave(
+    egroup: EgroupId,
+    node: NodeId,
+    isLost: (record: EgroupRecord) => boolean = () => true,
+  ): Promise<boolean> {
     let left = false
     await this.update(egroup, (record) => {
       const copies = record.copies.filter((copy) => copy.node !== node)
-      left = copies.length > 0 && copies.length < record.copies.length
+      left = copies.length > 0 && copies.length < record.copies.length && isLost(record)
       return left ? { ...record, copies } : undefined
     })
     return left

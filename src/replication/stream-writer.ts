@@ -405,7 +405,12 @@ export class StreamWriter {
   private async dropCopies(egroup: EgroupId, failed: readonly NodeId[]): Promise<void> {
     await this.deps.directory.update(
       egroup,
-      (record) => ({ ...record, copies: record.copies.filter((copy) => !failed.includes(copy.node)) }),
+      (record) => {
+        const copies = record.copies.filter((copy) => !failed.includes(copy.node))
+        return copies.length === 0 || copies.length === record.copies.length
+          ? undefined
+          : { ...record, copies }
+      },
       this.guard,
     )
   }

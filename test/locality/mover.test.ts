@@ -92,6 +92,20 @@ describe('evicting', () => {
     expect(updated).toEqual([RECORD])
   })
 
+  test.each([
+    ['its node has left the record by itself', [0], RECORD.copies],
+    ['it was, and the old one is listed again', [0, 1], undefined],
+    ['it was, and somebody has made another', [0, 4], undefined],
+    ['somebody has made another', [0, 3, 4], [RECORD.copies[0]!, { node: 'node-5', tier: 'ssd' as const }]],
+  ])('after a loss the old copy is listed if it is needed: %s', async (_, nodes, expected) => {
+    const copies = nodes.map(
+      (n) => RECORD.copies[n] ?? { node: `node-${n === 3 ? 3 : 5}`, tier: 'ssd' as const },
+    )
+    const { mover, updated } = moverWhen({ ...RECORD, copies }, true, false)
+    await expect(mover.run(EVICT)).rejects.toMatchObject({ code: 'CONFLICT' })
+    expect(updated.map((record) => record.copies)).toEqual(expected === undefined ? [] : [expected])
+  })
+
   test('an egroup that is gone leaves nothing behind', async () => {
     const { mover, calls } = moverWhen(undefined, false)
     await expect(mover.run(EVICT)).rejects.toMatchObject({ code: 'CONFLICT' })
