@@ -9,7 +9,8 @@
  * Ownership. All buffers stay the caller's, are used during the call only, and may be any memory. Nothing is allocated
  * per call but small views. A hash is handed out as two unsigned 32-bit halves in `hashOut`, not as a BigInt: tables,
  * formats and comparisons work on the halves. Nothing here awaits: results that live in shared memory (`hashOut`, the
- * words of `inspectBlocks`, the bytes of `decompressed`) are valid until the next call of any function here, so read them at once.
+ * words of `inspectBlocks`, the bytes of `decompressed`) are valid until the next call of any function here, so read them
+ * at once.
  *
  * A range that does not lie inside its buffer is a bug of the caller: `INTERNAL`.
  */
@@ -116,14 +117,11 @@ export function malformed(storedBytes: number, rawBytes: number, cause?: unknown
   )
 }
 
-/** Lengths that a stored LZ4 block can have at all. */
-export function sizesArePossible(storedBytes: number, rawBytes: number): boolean {
-  return (
-    rawBytes > 0 &&
-    rawBytes <= CODEC_RAW_BYTES_MAX &&
-    storedBytes > 0 &&
-    storedBytes <= CODEC_STORED_BYTES_MAX
-  )
+/** Throws `CHECKSUM_MISMATCH` for lengths that a stored LZ4 block cannot have at all. */
+export function checkSizes(storedBytes: number, rawBytes: number): void {
+  const isRaw = rawBytes > 0 && rawBytes <= CODEC_RAW_BYTES_MAX
+  const isStored = storedBytes > 0 && storedBytes <= CODEC_STORED_BYTES_MAX
+  if (!isRaw || !isStored) throw malformed(storedBytes, rawBytes)
 }
 
 /** What both implementations refuse of `packSlice`. */
@@ -139,7 +137,7 @@ export function checkStored(
   target: Uint8Array,
   targetOffset: number,
 ): void {
-  if (!sizesArePossible(storedBytes, rawBytes)) throw malformed(storedBytes, rawBytes)
+  checkSizes(storedBytes, rawBytes)
   invariant(
     targetOffset >= 0 && targetOffset + rawBytes <= target.length,
     'decompressed bytes fit their target',

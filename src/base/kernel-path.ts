@@ -5,6 +5,7 @@
  */
 import {
   CODEC_RAW_BYTES_MAX,
+  checkSizes,
   checkSlice,
   checkStored,
   type DataPath,
@@ -13,7 +14,6 @@ import {
   INSPECT_WORDS,
   malformed,
   part,
-  sizesArePossible,
 } from './data-path.ts'
 import { invariant } from './errors.ts'
 import type { Kernel } from './kernel.ts'
@@ -61,7 +61,7 @@ export function kernelPath({ exports, memory }: Kernel): DataPath {
     storedBytes: number,
     rawBytes: number,
   ): Uint8Array {
-    if (!sizesArePossible(storedBytes, rawBytes)) throw malformed(storedBytes, rawBytes)
+    checkSizes(storedBytes, rawBytes)
     copyIn(source, sourceOffset, storedBytes)
     if (exports.decompress(INPUT, storedBytes, OUTPUT, rawBytes) === 0) throw malformed(storedBytes, rawBytes)
     return new Uint8Array(buffer, OUTPUT, rawBytes)

@@ -20,6 +20,7 @@ import xxhash from 'xxhash-wasm'
 import { isZero } from './bytes.ts'
 import {
   CODEC_RAW_BYTES_MAX,
+  checkSizes,
   checkSlice,
   checkStored,
   type DataPath,
@@ -32,7 +33,6 @@ import {
   LITTLE_ENDIAN,
   malformed,
   part,
-  sizesArePossible,
 } from './data-path.ts'
 import { invariant } from './errors.ts'
 import { BLOCK_BYTES, KiB, SECTOR_BYTES } from './units.ts'
@@ -71,7 +71,6 @@ export async function packagePath(): Promise<DataPath> {
     decompressInto,
 
     decompressed(source, sourceOffset, storedBytes, rawBytes) {
-      if (!sizesArePossible(storedBytes, rawBytes)) throw malformed(storedBytes, rawBytes)
       decompressInto(source, sourceOffset, storedBytes, scratch, 0, rawBytes)
       return part(scratch, 0, rawBytes)
     },
@@ -91,7 +90,7 @@ export async function packagePath(): Promise<DataPath> {
     },
 
     unpackSlice(source, sourceOffset, storedBytes, checksumHi, checksumLo, target, targetOffset, rawBytes) {
-      if (!sizesArePossible(storedBytes, rawBytes)) throw malformed(storedBytes, rawBytes)
+      checkSizes(storedBytes, rawBytes)
       hash64(source, sourceOffset, storedBytes)
       if (hashOut[0] !== checksumHi || hashOut[1] !== checksumLo) return false
       decompressInto(source, sourceOffset, storedBytes, target, targetOffset, rawBytes)

@@ -3,22 +3,16 @@
  * told apart, and a trim of a large disk leaves no more of them than writes do; cached blocks, fingerprints and egroups are counted.
  */
 import { expect, test } from 'vitest'
-import { KiB, MiB, openCluster } from '../../src/index.ts'
+import { type ClusterSettings, KiB, MiB, openCluster } from '../../src/index.ts'
 
 const BUDGET = 1 * MiB
+const SETTINGS: ClusterSettings = { nodes: 2, rf: 1, hddBytes: 0, mapBytes: BUDGET, curatorIntervalMs: 0 }
 /** One leaf of the map, 2 KiB, for each MiB of the disk. */
 const LEAVES = 2048
 
 test('a map of four times its budget', async () => {
-  await using cluster = await openCluster('memory:', {
-    nodes: 2,
-    rf: 1,
-    ssdBytes: 512 * MiB,
-    hddBytes: 0,
-    mapBytes: BUDGET,
-    cacheBytes: 1 * MiB,
-    curatorIntervalMs: 0,
-  })
+  const settings = { ...SETTINGS, ssdBytes: 512 * MiB, cacheBytes: 1 * MiB }
+  await using cluster = await openCluster('memory:', settings)
   const disk = await cluster.createVDisk('a', { size: LEAVES * MiB })
   const block = new Uint8Array(4 * KiB)
   const stamp = new DataView(block.buffer)
@@ -49,14 +43,7 @@ test('a map of four times its budget', async () => {
 })
 
 test('a trim of a disk with more leaves than may wait for a checkpoint', async () => {
-  await using cluster = await openCluster('memory:', {
-    nodes: 2,
-    rf: 1,
-    ssdBytes: 1024 * MiB,
-    hddBytes: 0,
-    mapBytes: BUDGET,
-    curatorIntervalMs: 0,
-  })
+  await using cluster = await openCluster('memory:', { ...SETTINGS, ssdBytes: 1024 * MiB })
   const leaves = 40 * 1024
   const disk = await cluster.createVDisk('a', { size: leaves * MiB })
   const block = new Uint8Array(4 * KiB).fill(1)

@@ -23,7 +23,10 @@ const WORTH_BYTES = 192 * 1024
 /** The longest write, and the most slices that it can have: one of each block. */
 const STAGE_BYTES = 1 * MiB
 const STAGE_SLICES = 256
-/** Writes that are laid out at a time, 2 MiB each and 1 MiB for each worker: enough for a worker to have the next when it ends one. */
+/**
+ * Writes that are laid out at a time, 2 MiB each and 1 MiB for each worker: enough for a worker to have the next when it
+ * ends one.
+ */
 const STAGES_MAX = 4
 
 /** What a worker tells: the slices that it packed of a stage, and where they are. */
