@@ -6,6 +6,7 @@
  */
 import { asHitherError } from '../base/errors.ts'
 import type { EgroupId } from '../base/units.ts'
+import { isSealedOn } from '../cluster/egroup-copies.ts'
 import type { EgroupRecord } from '../cluster/records.ts'
 import { atOnce } from './at-once.ts'
 import type { CuratorContext } from './context.ts'
@@ -36,8 +37,8 @@ export class LostCopies {
 
   private isLost(egroup: EgroupId, record: EgroupRecord | undefined): boolean {
     const { store, stores } = this.context
-    if (record?.state !== 'sealed' || record.copies.length < 2) return false
-    return record.copies.some(({ node }) => node === stores.self) && store.info(egroup)?.kind !== 'full'
+    if (record === undefined || record.copies.length < 2 || !isSealedOn(record, stores.self)) return false
+    return store.info(egroup)?.kind !== 'full'
   }
 
   /** The cached record may lag: the catalog has the last word. Never rejects. */

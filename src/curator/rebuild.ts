@@ -14,6 +14,7 @@
  */
 import { codeOf } from '../base/errors.ts'
 import type { EgroupId, NodeId, VDiskId } from '../base/units.ts'
+import { withdrawn } from '../cluster/egroup-copies.ts'
 import { choosePlacement } from '../cluster/placement.ts'
 import type { CopyRecord, EgroupRecord } from '../cluster/records.ts'
 import { atOnce, pullsAtOnce } from './at-once.ts'
@@ -224,25 +225,12 @@ export class Rebuild {
     })
     const listed = after?.copies.some((copy) => copy.node === target) === true
     if (listed && (await stores.of(target).copyInfo(egroup))?.kind !== 'full') {
-      await this.unlist(egroup, target, dropped)
+      // It started anew between the pull and the listing, and dropped what nobody listed (cvm/reconcile.ts).
+      await directory.update(egroup, (record) => withdrawn(record, target, dropped))
       return false
     }
     await this.discard(egroup, listed ? dropped.map((copy) => copy.node) : [target])
     return listed
-  }
-
-  /**
-   * The target started anew between the pull and the listing, and dropped what nobody listed (cvm/reconcile.ts). It may have left
-   * the record by itself. Those that left for it come back while there are too few.
-   */
-  private async unlist(egroup: EgroupId, target: NodeId, dropped: readonly CopyRecord[]): Promise<void> {
-    await this.context.directory.update(egroup, (record) => {
-      const copies = record.copies.filter((copy) => copy.node !== target)
-      for (const copy of dropped) {
-        if (copies.length < record.rf && !copies.some(({ node }) => node === copy.node)) copies.push(copy)
-      }
-      return isSameList(copies, record.copies) || copies.length === 0 ? undefined : { ...record, copies }
-    })
   }
 
   /** Step 3, for a record that has RF copies that count. */
@@ -285,8 +273,4 @@ export class Rebuild {
   private blockOf(node: NodeId): string {
     return this.context.membership.member(node)?.block ?? node
   }
-}
-
-function isSameList(a: readonly CopyRecord[], b: readonly CopyRecord[]): boolean {
-  return a.length === b.length && a.every((copy, i) => copy.node === b[i]!.node)
 }

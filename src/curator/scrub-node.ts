@@ -12,6 +12,7 @@
  */
 import { asHitherError } from '../base/errors.ts'
 import type { EgroupId, NodeId, SlotIndex } from '../base/units.ts'
+import { isSealedOn } from '../cluster/egroup-copies.ts'
 import type { EgroupRecord } from '../cluster/records.ts'
 import { METHOD } from '../replication/methods.ts'
 import type { CuratorContext } from './context.ts'
@@ -200,8 +201,4 @@ export class ScrubNode {
     this.context.counters.repairedSlices += slices
     this.context.emit({ type: 'copy-repaired', egroup, node: this.context.stores.self, slices })
   }
-}
-
-function isSealedOn(record: EgroupRecord, node: NodeId): boolean {
-  return record.state === 'sealed' && record.copies.some((copy) => copy.node === node)
 }

@@ -15,6 +15,7 @@
 import { HitherError } from '../base/errors.ts'
 import { Mutex } from '../base/queue.ts'
 import { MiB } from '../base/units.ts'
+import { withdrawn } from '../cluster/egroup-copies.ts'
 import {
   type CopyRecord,
   decodeRecord,
@@ -177,14 +178,8 @@ export class Mover {
       throw new HitherError('CONFLICT', `egroup ${egroup} was changed by somebody else while it moved`)
     }
     if ((await stores.of(added.node).copyInfo(egroup))?.kind !== 'full') {
-      // The node may have left the record by itself (curator/lost-copies.ts): the old copy is listed again all the same.
-      await directory.update(egroup, (record) => {
-        const others = record.copies.filter((copy) => copy.node !== added.node)
-        if (others.length >= record.rf || others.some((copy) => copy.node === from)) {
-          return others.length === record.copies.length ? undefined : { ...record, copies: others }
-        }
-        return { ...record, copies: [...others, ...listed.filter((copy) => copy.node === from)] }
-      })
+      const replaced = listed.filter((copy) => copy.node === from)
+      await directory.update(egroup, (record) => withdrawn(record, added.node, replaced))
       throw new HitherError('CONFLICT', `${added.node} lost its copy of egroup ${egroup} while it moved`)
     }
     // A copy that nobody lists any more is garbage: when this fails, its node finds out by itself.
