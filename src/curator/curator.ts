@@ -114,9 +114,12 @@ export class Curator {
 
   /**
    * Call before the CVM takes its lease: from here on, news of egroups that were there before are refused, since they
-   * may be of slots that a reclaim which this CVM did not take part in has found dead.
+   * may be of slots that a reclaim which this CVM did not take part in has found dead. All copies and records are looked at
+   * here, too: there may be millions of them, and afterwards the lease does not wait.
    */
   async prepare(): Promise<void> {
+    this.unsubscribe.push(this.unlisted.watch(), new LostCopies(this.context).watch())
+    this.unlisted.look().catch((error: unknown) => this.context.onError('looking for unlisted copies', error))
     this.context.candidates.setWatermark(await this.context.ids.egroupWatermark())
   }
 
@@ -130,8 +133,6 @@ export class Curator {
       this.changed = true
     }
     this.unsubscribe.push(
-      this.unlisted.watch(),
-      new LostCopies(this.context).watch(),
       membership.onChange(({ node, alive }) => {
         this.changed = true
         if (alive) this.downSince.delete(node)
@@ -148,7 +149,6 @@ export class Curator {
       platform.catalog.watch('snapshot/', note),
       platform.catalog.watch('vdisk/', note),
     )
-    this.unlisted.look().catch((error: unknown) => this.context.onError('looking for unlisted copies', error))
     this.armScan()
   }
 

@@ -50,8 +50,8 @@ export const FREQUENT_CHECKPOINTS: Edit = {
 /** Nobody looks whether what a record lists is there: else that heals as soon as it is seen. */
 export const LOST_COPIES_UNSEEN: Edit = {
   file: 'curator/curator.ts',
-  find: '      new LostCopies(this.context).watch(),\n',
-  replace: '',
+  find: 'this.unsubscribe.push(this.unlisted.watch(), new LostCopies(this.context).watch())',
+  replace: 'this.unsubscribe.push(this.unlisted.watch())',
 }
 
 /** A frame in ten comes a second time, up to 400 ms after the first. */
